@@ -1,0 +1,1 @@
+"""What things are: pure values and their bytes. Imports no sibling."""

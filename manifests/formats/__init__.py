@@ -1,0 +1,1 @@
+"""One file per format; no sockets, no store writes."""

@@ -1,0 +1,1 @@
+"""Outside: upstream to snapshot."""

@@ -1,0 +1,1 @@
+"""HTTP: gate, routing, bodies, listings."""

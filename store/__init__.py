@@ -1,0 +1,1 @@
+"""Keeps things: blobs, ledger, and one seam for every durable write."""

@@ -1,0 +1,1 @@
+"""Snapshots to bundle to parts, and parts to bundle to snapshots."""

@@ -1,0 +1,116 @@
+"""Snapshots and the state table.
+
+A snapshot is immutable. The state table says what a stream holds at one
+sequence; its canonical text is, sorted by repository::
+
+    repository TAB format TAB serial TAB tree-digest TAB tree-size LF
+
+``tree-size`` is the length of the tree's text in bytes. The SHA-256 of that
+text is the state digest: two zones with the same state digest hold the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from manifests.digest import Digest, is_digest, sha256_of
+from manifests.errors import MalformedManifest
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_FORMAT = re.compile(r"[a-z][a-z0-9]{0,15}")
+MAX_SERIAL = 2**53
+
+
+def is_name(text: str) -> bool:
+    """Whether ``text`` may name a repository or a stream."""
+    return bool(_NAME.fullmatch(text)) and ".." not in text
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An immutable state of one repository.
+
+    ``tree_size`` is the length of the tree's text; ``files`` and ``bytes``
+    count what the tree names. ``created`` is UTC.
+    """
+
+    repository: str
+    format: str
+    serial: int
+    tree: Digest
+    tree_size: int
+    files: int
+    bytes: int
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class StateRow:
+    """One repository's line of a state table."""
+
+    repository: str
+    format: str
+    serial: int
+    tree: Digest
+    tree_size: int
+
+    def __post_init__(self) -> None:
+        if not is_name(self.repository):
+            raise MalformedManifest(f"not a repository name: {self.repository[:80]!r}")
+        if not _FORMAT.fullmatch(self.format):
+            raise MalformedManifest(f"not a format name: {self.format[:80]!r}")
+        if not 1 <= self.serial <= MAX_SERIAL:
+            raise MalformedManifest(f"a serial out of range: {self.serial}")
+        if not is_digest(self.tree):
+            raise MalformedManifest(f"not a digest: {self.tree[:80]!r}")
+        if not 0 <= self.tree_size < MAX_SERIAL:
+            raise MalformedManifest(f"a tree size out of range: {self.tree_size}")
+
+    def line(self) -> str:
+        return f"{self.repository}\t{self.format}\t{self.serial}\t{self.tree}\t{self.tree_size}\n"
+
+
+@dataclass(frozen=True, slots=True)
+class StateTable:
+    """All repositories of a stream at one sequence, sorted by name, each once."""
+
+    rows: tuple[StateRow, ...]
+
+    def __post_init__(self) -> None:
+        names = [row.repository for row in self.rows]
+        if names != sorted(set(names)):
+            raise MalformedManifest("a state table that is not sorted, or names a repository twice")
+
+    @classmethod
+    def of(cls, rows: Iterable[StateRow]) -> StateTable:
+        return cls(tuple(sorted(rows)))
+
+    def row(self, repository: str) -> StateRow | None:
+        return next((row for row in self.rows if row.repository == repository), None)
+
+    def text(self) -> bytes:
+        return "".join(row.line() for row in self.rows).encode("ascii")
+
+    @property
+    def digest(self) -> Digest:
+        """The state digest."""
+        return sha256_of(self.text())
+
+
+def format_time(moment: datetime) -> str:
+    """UTC with whole seconds, as ``2024-05-01T12:00:00Z``."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_time(text: str) -> datetime:
+    """Parse what ``format_time`` writes; raises MalformedManifest for any other form."""
+    try:
+        moment = datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise MalformedManifest(f"not a time in UTC: {text[:40]!r}") from error
+    if format_time(moment) != text:
+        raise MalformedManifest(f"not a time in UTC: {text[:40]!r}")
+    return moment

@@ -112,11 +112,8 @@ def lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
             if len(rest) > MAX_LINE_BYTES:
                 raise MalformedTree("a line that is too long", where=repr(rest[:120]))
             continue
-        yield from (
-            rest[: cut + 1].splitlines(keepends=True)
-            if b"\r" not in rest
-            else (piece + b"\n" for piece in rest[:cut].split(b"\n"))
-        )
+        for line in rest[:cut].split(b"\n"):
+            yield line + b"\n"
         rest = rest[cut + 1 :]
     if rest:
         raise MalformedTree("the last line has no end", where=repr(rest[:120]))

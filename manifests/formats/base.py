@@ -1,0 +1,347 @@
+"""The contract of a format: one pure description that four callers share.
+
+The mirror drives ``crawl``, mirror and importer run ``check``, the publisher
+runs ``derive``, the server asks ``answer``. A format opens no socket and writes
+nothing; it sees files only through the ``TreeView`` and ``Body`` it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from manifests.digest import Digest
+from manifests.tree import PRIVATE, Entry
+
+#: Paths that an operator accepted as missing; one JSON object, see docs/design.md.
+EXCEPTIONS = PRIVATE + "exceptions.json"
+#: What derivation needs to know and files do not carry.
+FACTS = PRIVATE + "facts.json"
+#: Public keys that the outside trusts; offered inside, never trusted by themselves.
+KEYS = PRIVATE + "keys/"
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What zone.yaml says of a repository, as far as a format needs it.
+
+    ``metadata`` is ``auto``, ``verbatim`` or ``derived``. ``options`` holds
+    format-specific keys. Inside, only ``name`` is known: what else matters
+    travels in the tree.
+    """
+
+    name: str
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    arches: tuple[str, ...] = ()
+    newest: int | None = None
+    metadata: str = "auto"
+    options: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def filtered(self) -> bool:
+        return bool(self.include or self.exclude or self.arches or self.newest)
+
+
+class TreeView(Protocol):
+    """A tree together with the bytes of its blobs."""
+
+    def lookup(self, path: str) -> Entry | None: ...
+    def entries(self, prefix: str = "") -> Iterator[Entry]: ...
+    def children(self, folder: str) -> Iterator[tuple[str, Entry | None]]: ...
+    def has_folder(self, folder: str) -> bool: ...
+    def open(self, path: str) -> BinaryIO:
+        """The bytes at ``path``; raises KeyError when the tree has no such path."""
+
+    def local(self, path: str) -> Path:
+        """A read-only local file with those bytes, for libraries that want a name."""
+
+    def checksum(self, path: str, algorithm: str) -> str:
+        """Hex checksum of the file at ``path``; SHA-256 comes from the tree itself."""
+
+
+# --- crawling ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One file that a crawl asks for.
+
+    ``path`` is where it goes in the tree; ``url`` is relative to the upstream,
+    or absolute, and empty when it equals the path. ``digests`` and ``size`` (bytes) are
+    promises from an index: the mirror verifies them and, when it holds the
+    bytes already, asks nobody. ``limit`` caps the size of a file without a
+    promise. ``parse``: the crawl reads the body. ``keep`` False: only for
+    parsing, not part of the tree. ``required`` False: its absence is told to
+    the crawl and is no failure. ``volatile``: the same URL may change (an index);
+    such files are fetched with conditional requests.
+    """
+
+    path: str
+    url: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
+    size: int | None = None
+    limit: int | None = None
+    required: bool = True
+    parse: bool = False
+    keep: bool = True
+    volatile: bool = False
+    note: object = None
+
+
+class Body(Protocol):
+    """The bytes of a fetched file, verified against its promises."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def digest(self) -> Digest: ...
+    def open(self) -> BinaryIO: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The upstream does not have it. ``status`` is the HTTP status, or 404."""
+
+    status: int = 404
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """The same bytes as before; no content crossed the network."""
+
+    body: Body
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """New bytes. Header names are lower case."""
+
+    body: Body
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Result = Absent | Unchanged | Found
+
+
+class Crawl(Protocol):
+    """Drives one run over an upstream to a complete copy; it may remember.
+
+    ``feed`` is called once for each wanted file whose ``parse`` is set or that
+    is absent, in any order, and returns what else is wanted. Asking twice for
+    one path is one request. ``facts`` is called at the end: files to keep
+    under ``.sluice/``.
+    """
+
+    def start(self) -> Iterable[Wanted]: ...
+    def feed(self, wanted: Wanted, result: Result) -> Iterable[Wanted]: ...
+    def facts(self) -> Iterable[tuple[str, bytes]]: ...
+
+
+# --- checking ---------------------------------------------------------------
+
+
+class Severity(Enum):
+    """``REQUIRED`` holds a snapshot; ``ADVICE`` is reported."""
+
+    REQUIRED = "required"
+    ADVICE = "advice"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that a check found. ``what`` is one line and names no remedy."""
+
+    path: str
+    what: str
+    severity: Severity = Severity.REQUIRED
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A signature that an upstream put into its repository.
+
+    ``kind`` is ``openpgp-detached`` (``signature`` is a path that signs
+    ``path``) or ``rpm`` (the signature is inside the file).
+    """
+
+    path: str
+    kind: str
+    signature: str = ""
+
+
+# --- deriving ---------------------------------------------------------------
+
+
+class Signer(Protocol):
+    """Signs derived indexes with the repository key."""
+
+    def armored(self, data: bytes) -> bytes:
+        """An ASCII-armored detached OpenPGP signature."""
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """What an earlier publication derived: the tree it stood on and the overlay."""
+
+    base: TreeView
+    overlay: TreeView
+
+
+# --- answering --------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A client's GET or HEAD. ``path`` is decoded and relative to the repository.
+
+    ``headers`` has lower-case names; repeated lines are joined with ``, ``.
+    """
+
+    path: str
+    method: str = "GET"
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SendEntry:
+    """Answer 200 with the bytes of a tree entry.
+
+    ``immutable``: the name stands for the content (a package, a hashed index),
+    so caches may keep it; otherwise clients must revalidate.
+    """
+
+    entry: Entry
+    content_type: str = "application/octet-stream"
+    immutable: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SendBytes:
+    """Answer with a small body made on the spot."""
+
+    body: bytes
+    content_type: str
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SendListing:
+    """Answer with a listing of a folder for a person's browser."""
+
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Nothing there. ``want`` names it for the wants, empty when it is a mere probe."""
+
+    want: str = ""
+    body: bytes = b""
+    content_type: str = "text/plain; charset=utf-8"
+
+
+Answer = SendEntry | SendBytes | SendListing | Missing
+
+
+class Format(Protocol):
+    """One package format."""
+
+    @property
+    def name(self) -> str:
+        """Lower-case word; also the URL prefix."""
+
+    def crawl(self, spec: Spec, previous: TreeView | None) -> Crawl: ...
+
+    def selects(self, spec: Spec) -> bool:
+        """Whether ``spec`` wants less than the whole upstream (then a crawl chooses)."""
+
+    def facts(self, spec: Spec, view: TreeView) -> Iterable[tuple[str, bytes]]:
+        """Private files for a tree that was copied whole, without a crawl."""
+
+    def check(self, spec: Spec, view: TreeView) -> Iterable[Problem]:
+        """Is this tree complete and consistent? Needs no upstream. May raise FormatError."""
+
+    def signed(self, spec: Spec, view: TreeView, *, packages: bool) -> Iterable[Signed]:
+        """The upstream signatures to verify; with ``packages`` also those of single packages."""
+
+    def derive(
+        self, view: TreeView, previous: Derived | None, signer: Signer | None
+    ) -> Iterable[tuple[str, bytes | Path]]:
+        """Unsigned indexes, before publishing. A ``Path`` may vanish after the next step."""
+
+    def answer(self, request: Request, view: TreeView) -> Answer: ...
+
+
+CONTENT_TYPES = {
+    ".xml": "text/xml",
+    ".html": "text/html; charset=utf-8",
+    ".txt": "text/plain; charset=utf-8",
+    ".asc": "text/plain; charset=utf-8",
+    ".key": "text/plain; charset=utf-8",
+    ".json": "application/json",
+    ".yaml": "application/yaml",
+    ".gz": "application/gzip",
+    ".xz": "application/x-xz",
+    ".bz2": "application/x-bzip2",
+    ".zst": "application/zstd",
+    ".rpm": "application/x-rpm",
+    ".iso": "application/x-iso9660-image",
+}
+
+
+def content_type(path: str) -> str:
+    """The media type that the end of ``path`` stands for."""
+    dot = path.rfind(".", path.rfind("/") + 1)
+    return CONTENT_TYPES.get(path[dot:].lower() if dot >= 0 else "", "application/octet-stream")
+
+
+class StaticFormat:
+    """The parts that formats share whose files are served as they are."""
+
+    name = "static"
+
+    def selects(self, spec: Spec) -> bool:
+        return spec.filtered
+
+    def facts(self, spec: Spec, view: TreeView) -> Iterable[tuple[str, bytes]]:
+        return ()
+
+    def check(self, spec: Spec, view: TreeView) -> Iterable[Problem]:
+        return ()
+
+    def signed(self, spec: Spec, view: TreeView, *, packages: bool) -> Iterable[Signed]:
+        return ()
+
+    def derive(
+        self, view: TreeView, previous: Derived | None, signer: Signer | None
+    ) -> Iterable[tuple[str, bytes | Path]]:
+        return ()
+
+    def immutable(self, path: str) -> bool:
+        """Whether the name at ``path`` stands for its content."""
+        return False
+
+    def answer(self, request: Request, view: TreeView) -> Answer:
+        path = request.path
+        if path == "" or path.endswith("/"):
+            folder = path.rstrip("/")
+            return SendListing(folder) if view.has_folder(folder) else Missing()
+        if path.startswith(PRIVATE):
+            return Missing()
+        entry = view.lookup(path)
+        if entry is not None:
+            return SendEntry(entry, content_type(path), self.immutable(path))
+        if view.has_folder(path):
+            return SendBytes(b"", "text/plain", 301, {"Location": path.rsplit("/", 1)[-1] + "/"})
+        return Missing(want=path)

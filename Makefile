@@ -1,0 +1,59 @@
+# Everything a newcomer needs: `make demo`, `make test`. Both install what they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+JOBS ?= 2
+
+.PHONY: help demo test lint bench soak lock clean
+
+help:
+	@echo "make demo    mirror, carry and install real RPMs, end to end, on this machine"
+	@echo "make test    the whole test suite (under 15 minutes on two cores)"
+	@echo "make lint    ruff, mypy --strict, import-linter"
+	@echo "make bench   speeds as ratios against named peers"
+	@echo "make soak    the long versions of the tests"
+	@echo "make lock    compute requirements.lock again"
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Sluice needs Python 3.11 or newer; call: make PYTHON=python3.11 ..."; exit 1; }
+	@echo "creating the virtual environment $(VENV)"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: system-demo system-test system-bench
+system-demo system-test system-bench: system-%:
+	@PYTHON=$(PYTHON) .ci/system-packages $*
+
+demo: system-demo
+	@$(MAKE) --no-print-directory $(VENV)/.ready
+	@$(BIN)/python -m sluice.demo
+
+test: system-test
+	@$(MAKE) --no-print-directory $(VENV)/.ready
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not soak" $(ARGS)
+
+lint: system-demo
+	@$(MAKE) --no-print-directory $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: system-bench
+	@$(MAKE) --no-print-directory $(VENV)/.ready
+	$(BIN)/python -m bench $(ARGS)
+
+soak: system-test
+	@$(MAKE) --no-print-directory $(VENV)/.ready
+	$(BIN)/python -m pytest -m soak -n $(JOBS) --dist loadgroup --timeout 3600 $(ARGS)
+
+lock:
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes \
+	    --no-emit-index-url --no-header --upgrade -o requirements.lock
+
+clean:
+	rm -rf $(VENV) .demo .bench build dist *.egg-info

@@ -1,0 +1,125 @@
+"""The commented zone.yaml that ``sluice init`` writes.
+
+``# text`` explains; ``#key: value`` is a setting that is switched on by removing
+the ``#``, with everything at its place.
+"""
+
+from __future__ import annotations
+
+from manifests.errors import ConfigError
+from manifests.zone.model import ZoneKind
+from manifests.zone.reader import NAME
+
+_HEAD = """\
+# zone.yaml: the settings of this {kind} zone of Sluice. A mistake is reported with its line.
+# Lines like `#key: value` are switched off; remove the # to switch them on.
+# Relative paths are relative to the folder of this file. Passwords never stand here.
+zone: {kind}
+version: 1
+"""
+
+_COMMON = """
+# Everything below has the value that it has when it is not written, or an example.
+#reserve_free: 1GiB                          # refuse work that would leave less on the disk
+#ledger: postgresql://sluice@127.0.0.1/sluice # default: ledger.sqlite in this folder
+#ledger_password_file: secrets/ledger        # or the environment variable SLUICE_LEDGER_PASSWORD
+#repository_key: keys/repository.asc         # OpenPGP key that signs metadata made here
+#log: {level: info}                          # debug, info, warning or error
+"""
+
+_OUTSIDE = """
+# What is mirrored. Names: a-z 0-9 . _ - only; they become part of the URL inside.
+repositories:
+  #baseos:
+    #format: yum                             # yum, or files (any folder as it is)
+    #upstream: "rsync://mirror.example.org/baseos/" # http(s)://, file://; [a, b] mirrors
+    #signed_by: keys/vendor.asc              # who must have signed repomd.xml; or a list
+    #check_packages: true                    # check the signature of every package too
+    #keep: 5                                 # snapshots to keep
+    #max_removals: 30%                       # hold a sync that would drop more files
+    #include: ["kernel*", "bash"]            # only these
+    #exclude: ["*-debuginfo"]                # but not these
+    #arches: [x86_64, noarch]                # only these architectures
+    #newest: 2                               # only so many versions of each package
+    #metadata: derived                       # or verbatim; default: derived if filtered
+    #together: el9                           # publish at once with others of the same word
+    #bandwidth: 10MiB                        # at most so much a second; or 800Mbit
+    #username: mirror                        # for an upstream that asks
+    #password_file: secrets/baseos           # its password, alone in a file
+    #proxy: http://proxy.example.org:3128    # default: the environment (HTTPS_PROXY)
+    #ca_file: keys/upstream-ca.pem           # whom to trust for https
+    #client_cert: keys/client.pem            # who we are for https
+    #client_key: keys/client.key             # and its key
+    #timeout: 60s                            # give up on a silent upstream
+    #retries: 4                              # attempts after the first
+    #parallel: 4                             # downloads at a time
+
+# Where it goes: one stream for each inside zone.
+streams:
+  {off}{name}:
+    {off}carrier: file                           # parts are files in a folder
+    {off}outbox: {outbox}
+    #keys: keys/{name}                       # the keys that sign this stream's bundles
+    #part_size: 1GiB                         # the largest file that the CDS passes
+    #repositories: [baseos]                  # default: all
+    #resend_window: 0                        # repeat the content of so many earlier bundles
+    #retain: {{age: 7d, size: 100GiB}}         # end sent files, where the CDS mirrors this folder
+    #name_prefix: sluice-                    # file names, where a guard allows only some
+    #name_suffix: .tar
+    #done_marker: .done                      # an empty file beside each whole part; default: none
+"""
+
+_INSIDE = """
+# Where bundles come from: one stream for each outside zone.
+streams:
+  {off}{name}:
+    {off}carrier: file                           # parts are files in a folder
+    {off}inbox: {inbox}
+    {off}root: {root}                     # the outside's root of trust, pinned
+    #after: move                             # delete (default), keep or move imported parts
+    #done: imported                          # where to, with after: move
+    #settle: 2s                              # leave a file alone until it has not grown so long
+    #repositories: [baseos]                  # let only these in; default: all
+    #rename: {{baseos: el9-baseos}}            # their name: our name
+    #name_prefix: sluice-                    # look only at such file names
+    #name_suffix: .tar
+    #done_marker: .done                      # wait for this file beside each part; default: none
+
+# Upstream signatures that are checked again here, with keys that a person brought in.
+require:
+  #el9-baseos:
+    #signed_by: keys/vendor.asc
+    #check_packages: true
+
+# The server for dnf and others.
+serve:
+  listen: "127.0.0.1:8080"                   # "0.0.0.0:8080" for the whole network
+  #workers: 1                                # processes
+  #external_url: https://packages.example.org # how clients reach it, in /setup files
+  #grace: 24h                                # files of the last publication stay fetchable so long
+  #deny: []                                  # SHA-256 digests that are never served
+"""
+
+
+def commented_example(kind: ZoneKind, stream: str | None = None) -> str:
+    """A valid zone.yaml that explains itself; ``stream`` is switched on if one is named.
+
+    Raises ConfigError: ``stream`` is not a name.
+    """
+    if stream is not None and not NAME.fullmatch(stream):
+        raise ConfigError(
+            f"{stream[:80]!r} is not a name for a stream",
+            remedy="use 1 to 64 of a-z 0-9 . _ - and begin with a letter or digit",
+        )
+    body = _OUTSIDE if kind is ZoneKind.OUTSIDE else _INSIDE
+    return (
+        _HEAD.format(kind=kind.value)
+        + body.format(
+            off="#" if stream is None else "",
+            name=stream or "hq",
+            outbox="outbox",
+            inbox="inbox",
+            root="trust/root.json",
+        )
+        + _COMMON
+    )

@@ -1,0 +1,129 @@
+"""zone.yaml of an inside zone."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from manifests.zone.common import (
+    COMMON_KEYS,
+    NAME_KEYS,
+    read_common,
+    read_part_names,
+    read_signers,
+)
+from manifests.zone.model import DAY, After, InsideStream, InsideZone, Serve, Signers
+from manifests.zone.reader import Value
+from manifests.zone.urls import read_carrier, read_listen, read_web_url
+
+KEYS = (*COMMON_KEYS, "streams", "require", "serve")
+STREAM_KEYS = (
+    "carrier",
+    "inbox",
+    "root",
+    "after",
+    "done",
+    "settle",
+    "repositories",
+    "rename",
+    *NAME_KEYS,
+)
+REQUIRE_KEYS = ("signed_by", "check_packages")
+SERVE_KEYS = ("listen", "workers", "external_url", "grace", "deny")
+_OUTSIDE_ONLY = "in the zone.yaml of an outside zone; this one is inside"
+_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
+
+
+def read_inside(root: Value, folder: Path) -> InsideZone:
+    """The whole file of an inside zone. Raises ConfigError."""
+    section = root.section(KEYS, {"repositories": _OUTSIDE_ONLY})
+    return InsideZone(
+        **read_common(section, folder),
+        streams=section.get(
+            "streams", lambda v: v.named(lambda name, entry: _stream(name, entry, folder)), {}
+        ),
+        require=section.get(
+            "require", lambda v: v.named(lambda _name, entry: _require(entry, folder)), {}
+        ),
+        serve=section.get("serve", _serve, Serve()),
+    )
+
+
+def _require(value: Value, folder: Path) -> Signers:
+    section = value.section(REQUIRE_KEYS, {})
+    if "signed_by" not in section.entries:
+        value.fail(f"`{value.path}` requires nothing", "add `signed_by: keys/vendor.asc`")
+    return read_signers(section, folder)
+
+
+def _stream(name: str, value: Value, folder: Path) -> InsideStream:
+    outside_keys = ("outbox", "keys", "part_size", "resend_window", "retain")
+    section = value.section(STREAM_KEYS, dict.fromkeys(outside_keys, _OUTSIDE_ONLY))
+    inbox = section.need("inbox", lambda v: v.file(folder), "inbox")
+    after = After(section.get("after", lambda v: v.choice(tuple(After)), "delete"))
+    done = section.get("done", lambda v: v.file(folder), None)
+    if after is After.MOVE and done is None:
+        section.at("after").fail(
+            f"`{value.path}` has `after: move` without `done`", "add `done: PATH`"
+        )
+    if done is not None and (after is not After.MOVE or done == inbox):
+        section.at("done").fail(
+            f"`{value.path}.done` needs `after: move` and must not be the inbox",
+            "add `after: move`, name another folder, or remove `done`",
+        )
+    repositories = section.get("repositories", lambda v: v.one_or_some(Value.name), None)
+    return InsideStream(
+        name=name,
+        carrier=section.need("carrier", read_carrier, "file"),
+        inbox=inbox,
+        root=section.need("root", lambda v: v.file(folder), "trust/root.json"),
+        after=after,
+        done=done,
+        settle=section.get("settle", Value.duration, 2.0),
+        repositories=repositories,
+        rename=section.get("rename", lambda v: _rename(v, repositories), {}),
+        names=read_part_names(section),
+    )
+
+
+def _rename(value: Value, repositories: tuple[str, ...] | None) -> dict[str, str]:
+    result: dict[str, str] = {}
+    for theirs, entry in value.entries().items():
+        entry.check_name(theirs)
+        ours = entry.name()
+        if repositories is not None and theirs not in repositories:
+            entry.fail(
+                f"`{entry.path}`: {theirs!r} is not among this stream's `repositories`",
+                "add it there, or remove it here",
+            )
+        taken = set(result.values()) | (set(repositories or ()) - set(value.entries()))
+        if ours in taken:
+            entry.fail(f"`{entry.path}`: two repositories would be {ours!r}", "choose another name")
+        result[theirs] = ours
+    return result
+
+
+def _serve(value: Value) -> Serve:
+    section = value.section(SERVE_KEYS, {})
+    host, port = section.get("listen", read_listen, (Serve().host, Serve().port))
+    return Serve(
+        host=host,
+        port=port,
+        workers=section.get("workers", lambda v: v.integer(1, 256), 1),
+        external_url=section.get("external_url", read_web_url, None),
+        grace=section.get("grace", Value.duration, DAY),
+        deny=section.get("deny", _digests, frozenset()),
+    )
+
+
+def _digests(value: Value) -> frozenset[str]:
+    found = []
+    for item in value.items():
+        match = _DIGEST.fullmatch(str(item.node.value)) if not item.is_mapping else None
+        if match is None:
+            item.fail(
+                f"`{item.path}` is not a digest",
+                "write the SHA-256 as 64 of 0-9 a-f; `sluice show` prints it",
+            )
+        found.append(match[1])
+    return frozenset(found)

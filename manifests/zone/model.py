@@ -1,0 +1,224 @@
+"""What zone.yaml says, as immutable values.
+
+Paths are absolute if the zone's folder is. Sizes are bytes, durations seconds,
+rates bytes a second, shares fractions from 0.0 to 1.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+GIB = 1 << 30
+DAY = 86_400.0
+
+
+class ZoneKind(StrEnum):
+    OUTSIDE = "outside"
+    INSIDE = "inside"
+
+
+class Metadata(StrEnum):
+    """Whether an upstream's indexes cross as they are or are made anew."""
+
+    AUTO = "auto"
+    VERBATIM = "verbatim"
+    DERIVED = "derived"
+
+
+class After(StrEnum):
+    """What becomes of a part in the inbox once it is no longer needed there."""
+
+    DELETE = "delete"
+    KEEP = "keep"
+    MOVE = "move"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """Exactly one of ``path`` (SQLite) and ``url`` (PostgreSQL, without a password) is set."""
+
+    path: Path | None = None
+    url: str | None = None
+    password_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common:
+    """What both kinds of zone have."""
+
+    folder: Path
+    ledger: Ledger
+    version: int = 1
+    reserve_free: int = GIB
+    log_level: str = "info"
+    repository_key: Path | None = None
+    """OpenPGP private key that signs derived metadata."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """Mirrors in the order to try them, or one address that lists them.
+
+    Exactly one is set. All ``urls`` have the same ``scheme`` family and end in ``/``.
+    """
+
+    urls: tuple[str, ...] = ()
+    mirrorlist: str | None = None
+
+    @property
+    def transport(self) -> str:
+        """``rsync``, ``http`` (https too) or ``file``."""
+        scheme = (self.mirrorlist or self.urls[0]).partition(":")[0]
+        return "http" if scheme == "https" else scheme
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """Which files are wanted. Empty means all of them."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    arches: tuple[str, ...] = ()
+    newest: int | None = None
+    """How many versions of each package; None for all."""
+
+    def __bool__(self) -> bool:
+        return bool(self.include or self.exclude or self.arches or self.newest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """How an upstream is reached."""
+
+    bandwidth: int | None = None
+    username: str | None = None
+    password_file: Path | None = None
+    proxy: str | None = None
+    ca_file: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
+    timeout: float = 60.0
+    retries: int = 4
+    parallel: int = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signers:
+    """Whose OpenPGP signatures are demanded; no ``signed_by``, no check."""
+
+    signed_by: tuple[Path, ...] = ()
+    check_packages: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repository:
+    """A repository that an outside zone mirrors."""
+
+    name: str
+    format: str
+    upstream: Upstream
+    keep: int = 5
+    """Snapshots that are kept."""
+    signers: Signers = Signers()
+    filters: Filters = Filters()
+    metadata: Metadata = Metadata.AUTO
+    max_removals: float = 0.3
+    together: str | None = None
+    connection: Connection = Connection()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartNames:
+    """What the guard lets pass: ``prefix...suffix``, and then the marker if there is one."""
+
+    prefix: str = ""
+    suffix: str = ".tar"
+    done_marker: str | None = None
+    """Suffix of the empty file that says that a part is whole."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retain:
+    """When sent files are ended in an outbox that the CDS mirrors. At least one is set."""
+
+    age: float | None = None
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutsideStream:
+    name: str
+    carrier: str
+    outbox: Path
+    keys: Path
+    part_size: int = GIB
+    repositories: tuple[str, ...] = ()
+    """Names of the repositories that cross; always written out."""
+    resend_window: int = 0
+    """Bundles by which the base is moved back."""
+    retain: Retain | None = None
+    names: PartNames = PartNames()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InsideStream:
+    name: str
+    carrier: str
+    inbox: Path
+    root: Path
+    """The pinned root of trust."""
+    after: After = After.DELETE
+    done: Path | None = None
+    """Where ``After.MOVE`` moves parts to; set if, and only if, that is chosen."""
+    settle: float = 2.0
+    repositories: tuple[str, ...] | None = None
+    """The outside's names of what may enter; None for all."""
+    rename: Mapping[str, str]
+    """The outside's name to ours."""
+    names: PartNames = PartNames()
+
+    def local_name(self, theirs: str) -> str | None:
+        """What the outside's repository is called here; None if it may not enter."""
+        if self.repositories is not None and theirs not in self.repositories:
+            return None
+        return self.rename.get(theirs, theirs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serve:
+    host: str = "127.0.0.1"
+    port: int = 8080
+    workers: int = 1
+    external_url: str | None = None
+    """Where clients reach the server, without a trailing ``/``; None: by the Host header."""
+    grace: float = DAY
+    deny: frozenset[str] = frozenset()
+    """SHA-256 digests (64 hexadecimal characters) that are never served."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutsideZone(Common):
+    repositories: Mapping[str, Repository]
+    streams: Mapping[str, OutsideStream]
+
+    @property
+    def kind(self) -> ZoneKind:
+        return ZoneKind.OUTSIDE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InsideZone(Common):
+    streams: Mapping[str, InsideStream]
+    require: Mapping[str, Signers]
+    """By our name of the repository."""
+    serve: Serve = Serve()
+
+    @property
+    def kind(self) -> ZoneKind:
+        return ZoneKind.INSIDE
+
+
+Zone = OutsideZone | InsideZone

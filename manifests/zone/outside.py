@@ -1,0 +1,191 @@
+"""zone.yaml of an outside zone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from manifests.zone.common import (
+    COMMON_KEYS,
+    NAME_KEYS,
+    read_common,
+    read_part_names,
+    read_signers,
+)
+from manifests.zone.model import (
+    GIB,
+    Connection,
+    Filters,
+    Metadata,
+    OutsideStream,
+    OutsideZone,
+    Repository,
+    Retain,
+)
+from manifests.zone.reader import Section, Value, nearest
+from manifests.zone.urls import read_carrier, read_upstream, read_web_url
+
+KEYS = (*COMMON_KEYS, "repositories", "streams")
+STREAM_KEYS = (
+    "carrier",
+    "outbox",
+    "keys",
+    "part_size",
+    "repositories",
+    "resend_window",
+    "retain",
+    *NAME_KEYS,
+)
+MIN_PART_SIZE = 1 << 16
+"""Smallest ``part_size`` in bytes: one stripe of parity."""
+_FILTER_KEYS = ("include", "exclude", "arches", "newest")
+_CONNECTION_KEYS = (
+    "bandwidth",
+    "username",
+    "password_file",
+    "proxy",
+    "ca_file",
+    "client_cert",
+    "client_key",
+    "timeout",
+    "retries",
+    "parallel",
+)
+REPOSITORY_KEYS = (
+    "format",
+    "upstream",
+    "keep",
+    "signed_by",
+    "check_packages",
+    *_FILTER_KEYS,
+    "metadata",
+    "max_removals",
+    "together",
+    *_CONNECTION_KEYS,
+)
+_INSIDE_ONLY = "in the zone.yaml of an inside zone; this one is outside"
+_ARCH = re.compile(r"[A-Za-z0-9_]{1,32}")
+
+
+def read_outside(root: Value, folder: Path, formats: Collection[str]) -> OutsideZone:
+    """The whole file of an outside zone. Raises ConfigError."""
+    section = root.section(KEYS, dict.fromkeys(("require", "serve"), _INSIDE_ONLY))
+    repositories = section.get(
+        "repositories",
+        lambda v: v.named(lambda name, entry: _repository(name, entry, folder, formats)),
+        {},
+    )
+    streams = section.get(
+        "streams",
+        lambda v: v.named(lambda name, entry: _stream(name, entry, folder, repositories)),
+        {},
+    )
+    return OutsideZone(**read_common(section, folder), repositories=repositories, streams=streams)
+
+
+def _repository(name: str, value: Value, folder: Path, formats: Collection[str]) -> Repository:
+    section = value.section(REPOSITORY_KEYS, {})
+    filters = _filters(section)
+    metadata = Metadata(section.get("metadata", lambda v: v.choice(tuple(Metadata)), "auto"))
+    if metadata is Metadata.VERBATIM and filters:
+        section.at("metadata").fail(
+            f"`{value.path}` asks for verbatim metadata of a filtered repository, "
+            "which would name files that are not there",
+            f"remove `metadata`, or remove {', '.join(_FILTER_KEYS)}",
+        )
+    return Repository(
+        name=name,
+        format=section.need("format", lambda v: v.choice(formats), "yum"),
+        upstream=section.need("upstream", read_upstream, '"rsync://host/module/"'),
+        keep=section.get("keep", lambda v: v.integer(1, 10_000), 5),
+        signers=read_signers(section, folder),
+        filters=filters,
+        metadata=metadata,
+        max_removals=section.get("max_removals", Value.percent, 0.3),
+        together=section.get("together", Value.name, None),
+        connection=_connection(section, folder),
+    )
+
+
+def _filters(section: Section) -> Filters:
+    remedy = "write an architecture such as x86_64, aarch64, noarch or src"
+    return Filters(
+        include=section.get("include", lambda v: v.one_or_some(Value.text), ()),
+        exclude=section.get("exclude", lambda v: v.one_or_some(Value.text), ()),
+        arches=section.get(
+            "arches", lambda v: v.one_or_some(lambda item: item.matching(_ARCH, remedy)), ()
+        ),
+        newest=section.get("newest", lambda v: v.integer(1, 10_000), None),
+    )
+
+
+def _connection(section: Section, folder: Path) -> Connection:
+    def path(key: str) -> Path | None:
+        return section.get(key, lambda v: v.file(folder), None)
+
+    result = Connection(
+        bandwidth=section.get("bandwidth", Value.rate, None),
+        username=section.get("username", Value.text, None),
+        password_file=path("password_file"),
+        proxy=section.get("proxy", read_web_url, None),
+        ca_file=path("ca_file"),
+        client_cert=path("client_cert"),
+        client_key=path("client_key"),
+        timeout=section.get("timeout", _positive, Connection().timeout),
+        retries=section.get("retries", lambda v: v.integer(0, 100), Connection().retries),
+        parallel=section.get("parallel", lambda v: v.integer(1, 64), Connection().parallel),
+    )
+    for key, other in (("password_file", "username"), ("client_key", "client_cert")):
+        if key in section.entries and other not in section.entries:
+            section.at(key).fail(
+                f"`{section.value.path}` has `{key}` without `{other}`", f"add `{other}`"
+            )
+    return result
+
+
+def _positive(value: Value) -> float:
+    seconds = value.duration()
+    if seconds <= 0:
+        value.fail(f"`{value.path}` must be more than 0", "write a duration such as 60s")
+    return seconds
+
+
+def _stream(name: str, value: Value, folder: Path, repositories: Collection[str]) -> OutsideStream:
+    inside_keys = ("inbox", "root", "after", "done", "settle", "rename")
+    elsewhere = dict.fromkeys(inside_keys, _INSIDE_ONLY)
+    section = value.section(STREAM_KEYS, elsewhere)
+
+    def known_repository(item: Value) -> str:
+        wanted = item.name()
+        if wanted not in repositories:
+            item.fail(
+                f"`{item.path}`: there is no repository {wanted!r}", nearest(wanted, repositories)
+            )
+        return wanted
+
+    return OutsideStream(
+        name=name,
+        carrier=section.need("carrier", read_carrier, "file"),
+        outbox=section.need("outbox", lambda v: v.file(folder), "outbox"),
+        keys=section.get("keys", lambda v: v.file(folder), folder / "keys" / name),
+        part_size=section.get("part_size", lambda v: v.size(MIN_PART_SIZE), GIB),
+        repositories=section.get(
+            "repositories", lambda v: v.one_or_some(known_repository), tuple(repositories)
+        ),
+        resend_window=section.get("resend_window", lambda v: v.integer(0, 10_000), 0),
+        retain=section.get("retain", _retain, None),
+        names=read_part_names(section),
+    )
+
+
+def _retain(value: Value) -> Retain:
+    section = value.section(("age", "size"), {})
+    if not section.entries:
+        value.fail(
+            f"`{value.path}` ends nothing", "write {age: 7d}, {size: 100GiB} or both, or remove it"
+        )
+    return Retain(
+        age=section.get("age", _positive, None),
+        size=section.get("size", lambda v: v.size(1), None),
+    )

@@ -1,0 +1,100 @@
+"""Fixtures over ``tests.support``: keys, packages, repositories, servers and clients."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support import samples
+from tests.support.dnf import Dnf, DnfRepo
+from tests.support.gpg import GpgHome
+from tests.support.rpms import RpmCache
+from tests.support.rsyncd import Rsyncd
+from tests.support.yumrepo import YumRepo
+
+
+@pytest.fixture(scope="session")
+def shared_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for the whole test run, also when several workers share it."""
+    base = tmp_path_factory.getbasetemp()
+    # Each xdist worker has its own base folder below that of the run.
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _shared_key(folder: Path, name: str) -> GpgHome:
+    """The same key in every worker, each with its own home and agent."""
+    secret = folder / f"{name}.secret"
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not secret.exists():
+            home = GpgHome.create(f"Example {name} <{name}@example.org>")
+            secret.write_bytes(home.secret_key())
+            return home
+    return GpgHome.from_secret(secret.read_bytes(), name)
+
+
+@pytest.fixture(scope="session")
+def vendor_key(shared_dir: Path) -> Iterator[GpgHome]:
+    """The key that signs packages and repomd.xml of the vendor."""
+    with _shared_key(shared_dir, "vendor") as home:
+        yield home
+
+
+@pytest.fixture(scope="session")
+def foreign_key(shared_dir: Path) -> Iterator[GpgHome]:
+    """A valid key of somebody else."""
+    with _shared_key(shared_dir, "foreign") as home:
+        yield home
+
+
+@pytest.fixture(scope="session")
+def rpm_cache(shared_dir: Path) -> RpmCache:
+    """Packages that are built once per test run."""
+    return RpmCache(shared_dir / "rpms")
+
+
+@pytest.fixture
+def vendor_repo(tmp_path: Path, rpm_cache: RpmCache, vendor_key: GpgHome) -> YumRepo:
+    """The signed sample repository, this test's own to change, with a kick-start tree."""
+    return samples.vendor_repo(tmp_path / "vendor", rpm_cache, vendor_key, tree=True)
+
+
+RsyncdFactory = Callable[..., Rsyncd]
+
+
+@pytest.fixture
+def rsyncd() -> Iterator[RsyncdFactory]:
+    """``rsyncd({"baseos": folder}, users=...)`` starts a daemon that ends with the test."""
+    with ExitStack() as stack:
+
+        def start(
+            modules: dict[str, Path],
+            *,
+            users: dict[str, str] | None = None,
+            options: dict[str, str] | None = None,
+        ) -> Rsyncd:
+            return stack.enter_context(Rsyncd(modules, users=users, options=options))
+
+        yield start
+
+
+DnfFactory = Callable[..., Dnf]
+
+
+@pytest.fixture
+def dnf(tmp_path: Path) -> DnfFactory:
+    """``dnf(DnfRepo(...), ...)`` makes a new client with an empty root each time."""
+    made: list[Dnf] = []
+
+    def make(*repos: DnfRepo) -> Dnf:
+        made.append(Dnf(tmp_path / f"dnf{len(made)}", *repos))
+        return made[-1]
+
+    return make

@@ -18,17 +18,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NoReturn, TypeAlias
 
+from manifests.digest import Digest, is_digest
 from manifests.errors import MalformedManifest, NotCanonical
+from manifests.state import parse_time
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | bool | None"
 
 MAX_INTEGER = 2**53 - 1
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
-_TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
-_HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def dumps(value: object) -> bytes:
@@ -161,11 +160,12 @@ class Record:
             self.fail(f"{name} is malformed: {value[:80]!r}")
         return value
 
-    def hex_digest(self, name: str, *, empty: bool = False) -> str:
-        """A SHA-256 in 64 lower-case hexadecimal digits; ``empty`` also allows ""."""
-        if empty and self.value.get(name) == "":
-            return ""
-        return self.text(name, most=64, pattern=_HEX_DIGEST)
+    def digest(self, name: str) -> Digest:
+        """A digest: SHA-256 in 64 lower-case hexadecimal digits."""
+        value = self.value.get(name)
+        if not isinstance(value, str) or not is_digest(value):
+            self.fail(f"{name} must be a SHA-256 digest")
+        return Digest(value)
 
     def number(self, name: str, *, least: int = 0, most: int = MAX_INTEGER) -> int:
         """An integer in ``least..most``; ``true`` is none."""
@@ -182,11 +182,11 @@ class Record:
         return value
 
     def time(self, name: str) -> datetime:
-        """A moment as `format_time` writes it."""
+        """A moment in UTC as `manifests.state.format_time` writes it."""
         try:
             return parse_time(self.text(name, most=20))
-        except ValueError as err:
-            self.fail(f"{name}: {err}")
+        except MalformedManifest as err:
+            self.fail(f"{name}: {err.what}")
 
     def items(self, name: str, *, most: int) -> list[object]:
         """A list of at most ``most`` items."""
@@ -212,17 +212,3 @@ class Record:
             required=required,
             optional=optional,
         )
-
-
-def format_time(moment: datetime) -> str:
-    """``YYYY-MM-DDTHH:MM:SSZ`` in UTC, seconds cut off; ``moment`` must be aware."""
-    if moment.tzinfo is None:
-        raise ValueError("a time without a time zone")
-    return moment.astimezone(UTC).strftime(_TIME_FORMAT)
-
-
-def parse_time(text: str) -> datetime:
-    """The aware UTC time that `format_time` wrote; ``ValueError`` for anything else."""
-    if not _TIME.fullmatch(text):
-        raise ValueError(f"not a time in UTC like 2030-01-31T12:00:00Z: {text[:40]!r}")
-    return datetime.strptime(text, _TIME_FORMAT).replace(tzinfo=UTC)

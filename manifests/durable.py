@@ -55,8 +55,11 @@ class Durable(Protocol):
     def unlink(self, path: Path) -> None:
         """Remove a name; a name that is gone already is no error."""
 
-    def mkdir(self, path: Path) -> None:
-        """Create a folder and its missing parents, each synced into its parent."""
+    def mkdir(self, *paths: Path) -> None:
+        """Create folders and their missing parents, each synced into its parent.
+
+        Several at once share the fsyncs of their common parents.
+        """
 
     def chmod(self, path: Path, mode: int) -> None: ...
     def copy_range(self, source_fd: int, offset: int, length: int, target: DurableFile) -> None:

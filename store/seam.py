@@ -104,7 +104,8 @@ def refuse(exc: OSError, where: Path) -> NoReturn:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def told(path: Path) -> Iterator[None]:
+    """Pass on what the operating system refuses inside, as ``refuse`` does."""
     try:
         yield
     except OSError as exc:
@@ -206,7 +207,7 @@ class SeamFile:
         """Close without making anything durable; closing twice is no error."""
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
-            with _told(self._path):
+            with told(self._path):
                 os.close(fd)
 
     def fileno(self) -> int:
@@ -225,7 +226,7 @@ class SeamFile:
 def _copy_by_hand(source_fd: int, offset: int, length: int, target: DurableFile) -> None:
     end = offset + length
     while offset < end:
-        with _told(target.path):
+        with told(target.path):
             block = os.pread(source_fd, min(BLOCK, end - offset), offset)
         if not block:
             raise errors.StoreError(
@@ -251,7 +252,7 @@ class Seam:
     def create(self, path: Path, mode: int = 0o644) -> SeamFile:
         """Open a new file for writing. Raises ``FileExistsError``, ``NoSpace``."""
         handle = 0
-        with _told(path):
+        with told(path):
             if self._observer is not None:
                 handle = next(self._handles)
                 self._observer(Operation(Kind.CREATE, path, handle=handle, mode=mode))
@@ -267,7 +268,7 @@ class Seam:
         self._sync(Operation(Kind.SYNC_DIR, path), os.O_RDONLY | os.O_DIRECTORY)
 
     def _sync(self, operation: Operation, flags: int) -> None:
-        with _told(operation.path):
+        with told(operation.path):
             if self._observer is not None:
                 self._observer(operation)
             fd = os.open(operation.path, flags | os.O_CLOEXEC)
@@ -278,52 +279,62 @@ class Seam:
 
     def rename(self, source: Path, target: Path) -> None:
         """Rename, replacing ``target``, within one file system (else ``OSError`` EXDEV)."""
-        with _told(target):
+        with told(target):
             if self._observer is not None:
                 self._observer(Operation(Kind.RENAME, source, target=target))
             os.rename(source, target)  # noqa: PTH104 - twice as fast as Path.rename
 
     def link(self, source: Path, target: Path) -> None:
         """Hard link. Raises ``FileExistsError``; ``OSError`` EXDEV or EMLINK."""
-        with _told(target):
+        with told(target):
             if self._observer is not None:
                 self._observer(Operation(Kind.LINK, source, target=target))
             os.link(source, target, follow_symlinks=False)
 
     def unlink(self, path: Path) -> None:
         """Remove a name, if it is there."""
-        with _told(path), suppress(FileNotFoundError):
+        with told(path), suppress(FileNotFoundError):
             if self._observer is not None:
                 self._observer(Operation(Kind.UNLINK, path))
             os.unlink(path)  # noqa: PTH108
 
-    def mkdir(self, path: Path) -> None:
-        """Create a folder and missing parents, each synced into its parent.
+    def mkdir(self, *paths: Path) -> None:
+        """Create folders and missing parents, each synced into its parent.
 
         A folder that exists is no error; a file of that name is ``FileExistsError``.
         """
-        if path in self._settled:
-            if path.is_dir():
-                return
-            self._settled.discard(path)
-        if not path.is_dir():
-            if path.parent != path and not path.parent.is_dir():
-                self.mkdir(path.parent)
-            with _told(path):
-                if self._observer is not None:
-                    self._observer(Operation(Kind.MKDIR, path))
-                try:
-                    os.mkdir(path)  # noqa: PTH102
-                except FileExistsError:
-                    if not path.is_dir():
-                        raise
-        # Also for a folder that was there: whoever made it may have died before this fsync.
-        self.sync_dir(path.parent)
-        self._settled.add(path)
+        parents: dict[Path, None] = {}
+        made: list[Path] = []
+        for path in paths:
+            chain = [path]
+            while not chain[-1].parent.is_dir():
+                chain.append(chain[-1].parent)
+            for folder in reversed(chain):
+                exists = folder.is_dir()
+                if exists and folder in self._settled:
+                    continue
+                if not exists:
+                    self._mkdir(folder)
+                # Also for a folder that was there: its maker may have died before this fsync.
+                parents[folder.parent] = None
+                made.append(folder)
+        for parent in parents:
+            self.sync_dir(parent)
+        self._settled.update(made)
+
+    def _mkdir(self, path: Path) -> None:
+        with told(path):
+            if self._observer is not None:
+                self._observer(Operation(Kind.MKDIR, path))
+            try:
+                os.mkdir(path)  # noqa: PTH102
+            except FileExistsError:
+                if not path.is_dir():
+                    raise
 
     def chmod(self, path: Path, mode: int) -> None:
         """Set permission bits; durable with the file's next fsync."""
-        with _told(path):
+        with told(path):
             if self._observer is not None:
                 self._observer(Operation(Kind.CHMOD, path, mode=mode))
             os.chmod(path, mode)  # noqa: PTH101

@@ -36,7 +36,7 @@ from manifests.zone.model import (
 from manifests.zone.outside import read_outside
 from manifests.zone.reader import Value, nearest
 from manifests.zone.urls import CARRIERS
-from manifests.zone.yamltext import FILE_NAME, MAX_BYTES, compose, place
+from manifests.zone.yamltext import FILE_NAME, MAX_BYTES, check_size, compose, place
 
 __all__ = [
     "CARRIERS",
@@ -108,14 +108,13 @@ def load(folder: Path, formats: Collection[str]) -> Zone:
             where=str(folder / FILE_NAME),
             remedy="check that it is a file and that this user may read it",
         ) from error
+    check_size(len(data))
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        if len(data) <= MAX_BYTES:
-            raise ConfigError(
-                "this line is not UTF-8 text",
-                where=place(data.count(b"\n", 0, error.start) + 1),
-                remedy="save the file as UTF-8",
-            ) from error
-        text = data.decode("utf-8", "replace")
+        raise ConfigError(
+            "this line is not UTF-8 text",
+            where=place(data.count(b"\n", 0, error.start) + 1),
+            remedy="save the file as UTF-8",
+        ) from error
     return parse(text, folder, formats)

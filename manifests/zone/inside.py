@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from manifests.digest import Digest
 from manifests.zone.common import (
     COMMON_KEYS,
     NAME_KEYS,
@@ -116,7 +117,7 @@ def _serve(value: Value) -> Serve:
     )
 
 
-def _digests(value: Value) -> frozenset[str]:
+def _digests(value: Value) -> frozenset[Digest]:
     found = []
     for item in value.items():
         match = _DIGEST.fullmatch(str(item.node.value)) if not item.is_mapping else None
@@ -125,5 +126,5 @@ def _digests(value: Value) -> frozenset[str]:
                 f"`{item.path}` is not a digest",
                 "write the SHA-256 as 64 of 0-9 a-f; `sluice show` prints it",
             )
-        found.append(match[1])
+        found.append(Digest(match[1]))
     return frozenset(found)

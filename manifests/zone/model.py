@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from manifests.digest import Digest
+
 GIB = 1 << 30
 DAY = 86_400.0
 
@@ -43,6 +45,11 @@ class Ledger:
     path: Path | None = None
     url: str | None = None
     password_file: Path | None = None
+
+    @property
+    def address(self) -> str:
+        """The ledger as a URL; the password is not in it."""
+        return self.url or f"sqlite:///{self.path}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,8 +202,8 @@ class Serve:
     external_url: str | None = None
     """Where clients reach the server, without a trailing ``/``; None: by the Host header."""
     grace: float = DAY
-    deny: frozenset[str] = frozenset()
-    """SHA-256 digests (64 hexadecimal characters) that are never served."""
+    deny: frozenset[Digest] = frozenset()
+    """Blobs that are never served."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,18 +26,23 @@ def place(line: int) -> str:
     return f"{FILE_NAME} line {line}"
 
 
+def check_size(length: int) -> None:
+    """Raise ConfigError if ``length`` (bytes or, as a lower bound, characters) is too much."""
+    if length > MAX_BYTES:
+        raise ConfigError(
+            f"the file is larger than {MAX_BYTES:,} bytes",
+            where=FILE_NAME,
+            remedy="is this the right file? A zone.yaml is a few kilobytes",
+        )
+
+
 def compose(text: str) -> yaml.Node | None:
     """The root node of the only document in ``text``; None if it is empty.
 
     Raises ConfigError: too large, not YAML, aliases, anchors, tags, too deep,
     more than one document.
     """
-    if len(text) > MAX_BYTES:
-        raise ConfigError(
-            f"the file is larger than {MAX_BYTES:,} bytes",
-            where=FILE_NAME,
-            remedy="is this the right file? A zone.yaml is a few kilobytes",
-        )
+    check_size(len(text))
     try:
         loader = _Loader(text)
         try:

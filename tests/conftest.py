@@ -11,8 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.support import samples
+from tests.support.certs import Authority, Pair
 from tests.support.dnf import Dnf, DnfRepo
 from tests.support.gpg import GpgHome
+from tests.support.hostile import HostileServer
+from tests.support.nginx import Nginx
+from tests.support.postgres import Postgres
 from tests.support.rpms import RpmCache
 from tests.support.rsyncd import Rsyncd
 from tests.support.yumrepo import YumRepo
@@ -89,7 +93,7 @@ DnfFactory = Callable[..., Dnf]
 
 
 @pytest.fixture
-def dnf(tmp_path: Path) -> DnfFactory:
+def dnf(tmp_path: Path) -> Iterator[DnfFactory]:
     """``dnf(DnfRepo(...), ...)`` makes a new client with an empty root each time."""
     made: list[Dnf] = []
 
@@ -97,4 +101,48 @@ def dnf(tmp_path: Path) -> DnfFactory:
         made.append(Dnf(tmp_path / f"dnf{len(made)}", *repos))
         return made[-1]
 
-    return make
+    yield make
+    for client in made:
+        client.close()
+
+
+NginxFactory = Callable[..., Nginx]
+
+
+@pytest.fixture
+def nginx() -> Iterator[NginxFactory]:
+    """``nginx(folder, tls=..., client_ca=...)`` starts a server that ends with the test."""
+    with ExitStack() as stack:
+
+        def start(folder: Path, *, tls: Pair | None = None, client_ca: Path | None = None) -> Nginx:
+            return stack.enter_context(Nginx(folder, tls=tls, client_ca=client_ca))
+
+        yield start
+
+
+@pytest.fixture
+def hostile() -> Iterator[HostileServer]:
+    """An HTTP upstream that answers what the test tells it to."""
+    with HostileServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """A certificate authority for TLS tests: ``authority.issue(name)``, ``authority.ca``."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One PostgreSQL cluster for each test process."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> Iterator[str]:
+    """The SQLAlchemy URL of an empty PostgreSQL database that ends with the test."""
+    url = postgres.create()
+    yield url
+    postgres.drop(url)

@@ -93,6 +93,11 @@ class Dnf:
             raise AssertionError(f"{tools.describe(done)}\n--- dnf.log\n{self._log()}")
         return done
 
+    def close(self) -> None:
+        """End the agents that gpg left behind when dnf imported repository keys."""
+        for home in self.cache.glob("*/pubring"):
+            tools.run([tools.need("gpgconf"), "--homedir", home, "--kill", "all"], check=False)
+
     def install(self, *names: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Install from metadata that is fetched anew."""
         return self.run("--refresh", "install", *names, check=check)

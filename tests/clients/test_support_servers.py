@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import configparser
+import hashlib
 import ssl
 import time
 from pathlib import Path
@@ -11,12 +13,13 @@ import requests
 import sqlalchemy
 
 from tests.conftest import DnfFactory, NginxFactory
-from tests.support import tools
+from tests.support import samples, tools
 from tests.support.certs import Authority
 from tests.support.dnf import DnfRepo
 from tests.support.gpg import GpgHome
 from tests.support.hostile import HostileServer, Reply, Seen, document, redirect
 from tests.support.postgres import Postgres
+from tests.support.rpms import RpmCache
 from tests.support.samples import GREETING, HELLO, ODD
 from tests.support.yumrepo import YumRepo
 
@@ -33,6 +36,31 @@ def test_dnf_installs_over_nginx_with_all_checks_on(
     fetched = [line.split()[1] for line in server.access()]
     assert f"/{HELLO.filename}" in fetched
     assert "/repodata/repomd.xml.asc" in fetched
+
+
+def test_xml_base_sends_dnf_to_another_server(
+    tmp_path: Path, rpm_cache: RpmCache, nginx: NginxFactory, dnf: DnfFactory
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    packages = nginx(elsewhere)
+    repo = samples.vendor_repo(tmp_path / "r", rpm_cache, None, base_url=packages.url)
+    elsewhere.mkdir()
+    for name in repo.packages():
+        (repo.root / name).rename(elsewhere / name)
+    client = dnf(DnfRepo("t", nginx(repo.root).url))
+    client.install("hello")
+    assert any(f"/{HELLO.filename} 200" in line for line in packages.access())
+
+
+def test_the_kickstart_tree_lists_its_files(vendor_repo: YumRepo) -> None:
+    info = configparser.ConfigParser(interpolation=None)
+    info.optionxform = str  # type: ignore[assignment, method-assign]
+    info.read(vendor_repo.root / ".treeinfo")
+    for path, promised in info["checksums"].items():
+        digest = hashlib.sha256((vendor_repo.root / path).read_bytes()).hexdigest()
+        assert promised == f"sha256:{digest}"
+    named = {info[s][k] for s, k in (("images-x86_64", "kernel"), ("stage2", "mainimage"))}
+    assert named <= set(info["checksums"])
 
 
 def test_nginx_answers_ranges_and_conditional_requests(tmp_path: Path, nginx: NginxFactory) -> None:

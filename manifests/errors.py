@@ -36,6 +36,8 @@ command line prints these as one line each and exits with ``exit_code``.
      |    +-- Unsigned                      too few valid signatures
      |    +-- ForeignRoot                   another root of trust than the pinned one
      |    +-- ForkedStream                  two manifests for one sequence
+     +-- CarrierError                  a carrier cannot move or read a file
+     |    +-- ArrivalChanged                it changed or went since it was seen
      +-- StoreError
           +-- BlobMissing
           +-- BlobDamaged
@@ -188,6 +190,14 @@ class ForeignRoot(TrustError):
 
 class ForkedStream(TrustError):
     """Two different manifests carry the same sequence."""
+
+
+class CarrierError(SluiceError):
+    """A carrier cannot move, read or put aside a file."""
+
+
+class ArrivalChanged(CarrierError):
+    """A file changed, was swapped or went away since the carrier saw it; look again."""
 
 
 class StoreError(SluiceError):

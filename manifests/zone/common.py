@@ -110,8 +110,8 @@ def read_signers(section: Section, folder: Path) -> Signers:
     return Signers(signed_by=keys, check_packages=check)
 
 
-def read_part_names(section: Section) -> PartNames:
-    """``name_prefix``, ``name_suffix`` and ``done_marker``."""
+def read_part_names(section: Section, suffix: str) -> PartNames:
+    """``name_prefix``, ``name_suffix`` (or else ``suffix``) and ``done_marker``."""
     suffix_remedy = "write a dot, then 1 to 16 of A-Z a-z 0-9 . _ -"
     names = PartNames(
         prefix=section.get(
@@ -121,7 +121,7 @@ def read_part_names(section: Section) -> PartNames:
             ),
             "",
         ),
-        suffix=section.get("name_suffix", lambda v: v.matching(_SUFFIX, suffix_remedy), ".tar"),
+        suffix=section.get("name_suffix", lambda v: v.matching(_SUFFIX, suffix_remedy), suffix),
         done_marker=section.get("done_marker", lambda v: _marker(v, suffix_remedy), None),
     )
     if names.done_marker == names.suffix:

@@ -82,7 +82,7 @@ streams:
     #repositories: [baseos]                  # let only these in; default: all
     #rename: {{baseos: el9-baseos}}            # their name: our name
     #name_prefix: sluice-                    # look only at such file names
-    #name_suffix: .tar
+    #name_suffix: .tar                       # default: any
     #done_marker: .done                      # wait for this file beside each part; default: none
 
 # Upstream signatures that are checked again here, with keys that a person brought in.

@@ -83,7 +83,7 @@ def _stream(name: str, value: Value, folder: Path) -> InsideStream:
         settle=section.get("settle", Value.duration, 2.0),
         repositories=repositories,
         rename=section.get("rename", lambda v: _rename(v, repositories), {}),
-        names=read_part_names(section),
+        names=read_part_names(section, ""),  # a guard may have renamed parts
     )
 
 

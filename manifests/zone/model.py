@@ -143,6 +143,7 @@ class PartNames:
 
     prefix: str = ""
     suffix: str = ".tar"
+    """Inside empty unless it is set: a CDS may rename parts, their identity is in the head."""
     done_marker: str | None = None
     """Suffix of the empty file that says that a part is whole."""
 
@@ -185,7 +186,7 @@ class InsideStream:
     """The outside's names of what may enter; None for all."""
     rename: Mapping[str, str]
     """The outside's name to ours."""
-    names: PartNames = PartNames()
+    names: PartNames = PartNames(suffix="")
 
     def local_name(self, theirs: str) -> str | None:
         """What the outside's repository is called here; None if it may not enter."""

@@ -175,7 +175,7 @@ def _stream(name: str, value: Value, folder: Path, repositories: Collection[str]
         ),
         resend_window=section.get("resend_window", lambda v: v.integer(0, 10_000), 0),
         retain=section.get("retain", _retain, None),
-        names=read_part_names(section),
+        names=read_part_names(section, ".tar"),
     )
 
 

@@ -1,0 +1,95 @@
+"""Mirroring: validators of volatile files, accepted exceptions, marks of open work."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from manifests.digest import Digest
+from manifests.state import format_time, parse_time
+from store.ledger import schema
+from store.ledger.base import ReadBase, WriteBase
+from store.records import AcceptedMissing, Validator
+
+
+class UpstreamReads(ReadBase):
+    """Reading what mirroring remembers."""
+
+    def validator(self, repository: str, url: str) -> Validator | None:
+        """What the upstream last said of ``url``, or None."""
+        table = schema.validators
+        row = self._one(
+            table, table.c.repository == repository, table.c.url_digest == self._key(url)
+        )
+        if row is None:
+            return None
+        return Validator(row["etag"], row["last_modified"], Digest(row["digest"]), row["size"])
+
+    def exceptions(self, repository: str | None = None) -> list[AcceptedMissing]:
+        """Files that were accepted as missing, by repository and path."""
+        table = schema.exceptions
+        where = [] if repository is None else [table.c.repository == repository]
+        rows = self._all(table, *where)
+        found = [
+            AcceptedMissing(
+                row["repository"],
+                row["path"],
+                row["reason"],
+                row["accepted_by"],
+                parse_time(row["at"]),
+            )
+            for row in rows
+        ]
+        return sorted(found, key=lambda one: (one.repository, one.path))
+
+    def work_open(self, repository: str) -> str | None:
+        """The token of work that was begun and not ended (it runs, or died), or None."""
+        row = self._one(schema.work, schema.work.c.repository == repository)
+        return None if row is None else str(row["token"])
+
+
+class UpstreamWrites(UpstreamReads, WriteBase):
+    """Writing what mirroring remembers."""
+
+    def set_validator(self, repository: str, url: str, validator: Validator) -> None:
+        """Remember what the upstream said of ``url``."""
+        self._put(
+            schema.validators,
+            {"repository": repository, "url_digest": self._key(url)},
+            {
+                "url": self._printable(url),
+                "etag": validator.etag,
+                "last_modified": validator.last_modified,
+                "digest": validator.digest,
+                "size": validator.size,
+            },
+        )
+
+    def forget_validators(self, repository: str) -> None:
+        """Forget all validators of a repository, so that everything is asked for anew."""
+        self._drop(schema.validators, {"repository": repository})
+
+    def accept_missing(
+        self, repository: str, path: str, reason: str, by: str, at: datetime
+    ) -> None:
+        """Record that a person accepted a file as missing."""
+        self._put(
+            schema.exceptions,
+            {"repository": repository, "path": path},
+            {"reason": reason, "accepted_by": by, "at": format_time(at)},
+        )
+
+    def drop_exception(self, repository: str, path: str) -> bool:
+        """Require the file again; whether it was accepted as missing."""
+        return self._drop(schema.exceptions, {"repository": repository, "path": path})
+
+    def begin_work(self, repository: str, token: str) -> None:
+        """Mark that work on a repository began; ``token`` tells its folder or process."""
+        self._put(
+            schema.work,
+            {"repository": repository},
+            {"token": token, "since": format_time(self.now())},
+        )
+
+    def end_work(self, repository: str) -> None:
+        """Mark that it ended."""
+        self._drop(schema.work, {"repository": repository})

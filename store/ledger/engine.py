@@ -70,7 +70,13 @@ class Ledger:
 
     @classmethod
     def open(
-        cls, url: str | Path, files: Durable, *, clock: Clock = utc_now, actor: str = ""
+        cls,
+        url: str | Path,
+        files: Durable,
+        *,
+        password: str = "",
+        clock: Clock = utc_now,
+        actor: str = "",
     ) -> Ledger:
         """Open the ledger for writing, and make it if it is not there.
 
@@ -78,7 +84,7 @@ class Ledger:
         who events are by, the system's user if empty. Raises WrongVersion, LedgerDamaged,
         StoreBusy, ConfigError, StoreError.
         """
-        address = _address(url)
+        address = _address(url, password)
         engine = _engine(address, read_only=False)
         ledger = cls(engine, files, clock, actor or _user(), address.render_as_string())
         try:
@@ -97,12 +103,14 @@ class Ledger:
         return ledger
 
     @classmethod
-    def open_read_only(cls, url: str | Path, *, clock: Clock = utc_now) -> Ledger:
+    def open_read_only(
+        cls, url: str | Path, *, password: str = "", clock: Clock = utc_now
+    ) -> Ledger:
         """Open an existing ledger for reading, as the server's workers do.
 
         Raises WrongVersion, LedgerDamaged, ConfigError, StoreError (also when it is missing).
         """
-        address = _address(url)
+        address = _address(url, password)
         engine = _engine(address, read_only=True)
         ledger = cls(engine, None, clock, "", address.render_as_string())
         try:
@@ -131,6 +139,11 @@ class Ledger:
         with self._told(), self._begin(writes=True) as connection:
             yield WriteTransaction(connection, self._clock, actor or self._actor)
         self._files.committed("ledger")
+
+    @property
+    def writable(self) -> bool:
+        """Whether it was opened for writing."""
+        return self._files is not None
 
     def generation(self) -> int:
         """The generation number, read by itself."""
@@ -201,7 +214,7 @@ def _check(connection: Connection, where: str) -> None:
     )
 
 
-def _address(url: str | Path) -> URL:
+def _address(url: str | Path, password: str) -> URL:
     if isinstance(url, Path) or "://" not in url:
         return URL.create("sqlite", database=str(url))
     try:
@@ -215,6 +228,8 @@ def _address(url: str | Path) -> URL:
             f"the ledger cannot be kept in {address.drivername}",
             remedy="use sqlite:///PATH or postgresql://USER@HOST/DATABASE",
         )
+    if password and address.get_backend_name() == "postgresql":
+        address = address.set(password=password)
     return address
 
 

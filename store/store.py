@@ -189,7 +189,8 @@ class Store:
         if needed + self.reserve_free > free:
             short = needed + self.reserve_free - free
             raise NoSpace(
-                f"{what} needs {needed} bytes; {free} are free, {self.reserve_free} of them reserved",
+                f"{what} needs {needed} bytes; {free} are free, "
+                f"of which {self.reserve_free} are reserved",
                 where=str(self.folder),
                 remedy=f"free at least {short} bytes (`sluice gc`), enlarge the disk, "
                 "or lower reserve_free",

@@ -217,6 +217,9 @@ def _check(connection: Connection, where: str) -> None:
 def _address(url: str | Path, password: str) -> URL:
     if isinstance(url, Path) or "://" not in url:
         return URL.create("sqlite", database=str(url))
+    if url.startswith("sqlite:///"):
+        # Literally: a file name may hold what a URL gives a meaning.
+        return URL.create("sqlite", database=url.removeprefix("sqlite:///"))
     try:
         address = make_url(url)
     except ArgumentError as error:

@@ -16,7 +16,7 @@ from typing import BinaryIO, Protocol
 from manifests.digest import Digest
 from manifests.tree import PRIVATE, Entry
 
-#: Paths that an operator accepted as missing; one JSON object, see docs/design.md.
+#: Paths that an operator accepted as missing; a JSON list, see ``accepted.py``.
 EXCEPTIONS = PRIVATE + "exceptions.json"
 #: What derivation needs to know and files do not carry.
 FACTS = PRIVATE + "facts.json"
@@ -70,14 +70,18 @@ class TreeView(Protocol):
 class Wanted:
     """One file that a crawl asks for.
 
-    ``path`` is where it goes in the tree; ``url`` is relative to the upstream,
-    or absolute, and empty when it equals the path. ``digests`` and ``size`` (bytes) are
+    ``path`` is where it goes in the tree. ``url`` is a URL reference (already
+    percent-encoded), relative to the upstream or absolute; when it is empty, the
+    mirror percent-encodes the path. ``digests`` and ``size`` (bytes) are
     promises from an index: the mirror verifies them and, when it holds the
     bytes already, asks nobody. ``limit`` caps the size of a file without a
     promise. ``parse``: the crawl reads the body. ``keep`` False: only for
     parsing, not part of the tree. ``required`` False: its absence is told to
     the crawl and is no failure. ``volatile``: the same URL may change (an index);
-    such files are fetched with conditional requests.
+    such files are fetched with conditional requests. ``confirm``: the whole copy
+    stands on this file, so after everything else has arrived the mirror asks for
+    it once more, and other bytes than the first time (or its coming or going)
+    mean that the copy is torn. ``note`` is the crawl's own and comes back in ``feed``.
     """
 
     path: str
@@ -90,6 +94,7 @@ class Wanted:
     parse: bool = False
     keep: bool = True
     volatile: bool = False
+    confirm: bool = False
     note: object = None
 
 
@@ -135,9 +140,10 @@ class Crawl(Protocol):
     """Drives one run over an upstream to a complete copy; it may remember.
 
     ``feed`` is called once for each wanted file whose ``parse`` is set or that
-    is absent, in any order, and returns what else is wanted. Asking twice for
-    one path is one request. ``facts`` is called at the end: files to keep
-    under ``.sluice/``.
+    is absent, in any order, and returns what else is wanted, lazily: a body must
+    stay readable until the answer is exhausted. Asking twice for one path is one
+    request. A crawl may want paths under ``.sluice/`` (an upstream's files never
+    get there by themselves). ``facts`` is called at the end: more such files.
     """
 
     def start(self) -> Iterable[Wanted]: ...

@@ -1,0 +1,146 @@
+"""Small real counterparts for formats: a tree in memory and a driver for crawls."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import quote
+
+from manifests.digest import Digest, sha256_of
+from manifests.formats.base import Absent, Crawl, Found, Result, Wanted
+from manifests.tree import Entry, Tree, check_path, encode
+
+
+class MemoryView:
+    """A TreeView over a dict of files."""
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self.files = dict(files)
+        rows = sorted(self.files.items(), key=lambda row: row[0].encode())
+        entries = [Entry(path, sha256_of(data), len(data)) for path, data in rows]
+        self._tree = Tree(b"".join(encode(entries)))
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self.opened: list[str] = []
+
+    def lookup(self, path: str) -> Entry | None:
+        return self._tree.lookup(path)
+
+    def entries(self, prefix: str = "") -> Iterator[Entry]:
+        return self._tree.entries(prefix)
+
+    def children(self, folder: str) -> Iterator[tuple[str, Entry | None]]:
+        return self._tree.children(folder)
+
+    def has_folder(self, folder: str) -> bool:
+        return self._tree.has_folder(folder)
+
+    def open(self, path: str) -> BinaryIO:
+        self.opened.append(path)
+        return io.BytesIO(self.files[path])
+
+    def local(self, path: str) -> Path:
+        self.opened.append(path)
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory()
+        target = Path(self._folder.name) / sha256_of(self.files[path])
+        target.write_bytes(self.files[path])
+        return target
+
+    def checksum(self, path: str, algorithm: str) -> str:
+        return hashlib.new(algorithm, self.files[path]).hexdigest()
+
+
+def view_of(folder: Path) -> MemoryView:
+    """Everything below a real folder."""
+    return MemoryView(
+        {
+            file.relative_to(folder).as_posix(): file.read_bytes()
+            for file in sorted(folder.rglob("*"))
+            if file.is_file()
+        }
+    )
+
+
+@dataclass
+class MemoryBody:
+    data: bytes
+
+    @property
+    def path(self) -> Path:
+        raise NotImplementedError("a body in memory has no path")
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    @property
+    def digest(self) -> Digest:
+        return sha256_of(self.data)
+
+    def open(self) -> BinaryIO:
+        return io.BytesIO(self.data)
+
+
+@dataclass
+class Run:
+    """What a crawl led to. ``asked`` are URLs in order."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    wanted: list[Wanted] = field(default_factory=list)
+    confirmed: list[str] = field(default_factory=list)
+
+    @property
+    def view(self) -> MemoryView:
+        return MemoryView(self.files)
+
+
+class Broken(AssertionError):
+    """The upstream did not keep a promise, or a required file is absent."""
+
+
+def drive(
+    crawl: Crawl,
+    upstream: Mapping[str, bytes],
+    *,
+    headers: Mapping[str, Mapping[str, str]] | None = None,
+) -> Run:
+    """Run ``crawl`` over ``upstream`` (URL relative to its base -> bytes)."""
+    run = Run()
+    queue = list(crawl.start())
+    seen: set[str] = set()
+    while queue:
+        wanted = queue.pop(0)
+        check_path(wanted.path)
+        if wanted.path in seen:
+            continue
+        seen.add(wanted.path)
+        url = wanted.url or quote(wanted.path, safe="/~+^")
+        run.asked.append(url)
+        run.wanted.append(wanted)
+        if wanted.confirm:
+            run.confirmed.append(wanted.path)
+        data = upstream.get(url)
+        result: Result
+        if data is None:
+            if wanted.required:
+                raise Broken(f"absent: {url}")
+            result = Absent()
+        else:
+            for algorithm, promised in wanted.digests.items():
+                if hashlib.new(algorithm, data).hexdigest() != promised:
+                    raise Broken(f"not the promised {algorithm}: {url}")
+            if wanted.size is not None and wanted.size != len(data):
+                raise Broken(f"not the promised size: {url}")
+            if wanted.keep:
+                run.files[wanted.path] = data
+            result = Found(MemoryBody(data), (headers or {}).get(url, {}))
+        if wanted.parse or data is None:
+            queue.extend(crawl.feed(wanted, result))
+    run.files.update(dict(crawl.facts()))
+    return run

@@ -40,6 +40,9 @@ class Durable(Protocol):
     def create(self, path: Path, mode: int = 0o644) -> DurableFile:
         """Open a file that must not exist yet (``O_CREAT | O_EXCL``)."""
 
+    def reopen(self, path: Path) -> DurableFile:
+        """Open an existing file of our own, to overwrite parts of it (``write_at``)."""
+
     def sync_file(self, path: Path) -> None:
         """fsync a file that something else wrote (rsync, createrepo_c)."""
 

@@ -259,6 +259,17 @@ class Seam:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         return SeamFile(path, fd, handle, self._observer)
 
+    def reopen(self, path: Path) -> SeamFile:
+        """Open an existing file to overwrite parts of it; a symbolic link is refused (ELOOP).
+
+        Its operations are told by path, and its append position is the end of the file.
+        """
+        with told(path):
+            fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            file = SeamFile(path, fd, 0, self._observer)
+            file.position = os.fstat(fd).st_size
+        return file
+
     def sync_file(self, path: Path) -> None:
         """fsync a file that something else wrote; a symbolic link is refused (ELOOP)."""
         self._sync(Operation(Kind.SYNC_FILE, path), os.O_RDONLY | os.O_NOFOLLOW)

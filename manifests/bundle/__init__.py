@@ -21,7 +21,7 @@ A part is a plain uncompressed tar archive (ustar, POSIX.1-1988)::
     offset   +-----------------------------------------------------------+
              | tar header DIGEST or DIGEST.N, stored bytes, zeros        |
       payload| tar header ...                                            |
-             | (the index is the last member of the last data part)      |
+             | (the index is the first blob of the first part)           |
     offset   +-----------------------------------------------------------+
     + length | 1,024 zero bytes: the end of the archive                  |
              +-----------------------------------------------------------+
@@ -48,8 +48,10 @@ Payload
 A member holds a fragment of the *stored* bytes of one blob, at most 4 GiB. Its
 name is the SHA-256 of all the stored bytes; the second fragment's ends in
 ``.1``, the third's in ``.2``. A blob that does not fit goes on at the start of
-the next part. Members, in this order: trees and tree deltas, blobs grouped by
-repository, the index.
+the next part. Members, in this order: the index, trees and tree deltas, blobs
+grouped by repository (so that a lost part touches few of them). The index comes
+first, so that parts can be taken in as they arrive; room for it is reserved
+before its size is known, and a member PAD of zeros fills what it leaves free.
 
 Index
 =====
@@ -58,10 +60,11 @@ Text, one line for each stored blob, in the order of the payload::
     output-digest TAB output-size TAB codec TAB base TAB stored-digest TAB
     stored-size TAB location[,location ...] LF
 
-``location`` is ``part:offset:length`` in decimal: where the bytes of a fragment
-(after its tar header) lie, ``offset`` counted from the start of the payload. An
-empty blob has one location of length 0. No location overlaps another. ``codec``
-says how stored bytes become the blob::
+``location`` is ``part:offset:length`` in decimal with 5, 13 and 10 digits: where
+the bytes of a fragment (after its tar header) lie, ``offset`` counted from the
+start of the payload. An empty blob has one location of length 0. No location
+overlaps another. Sizes have no leading zeros. ``codec`` says how stored bytes
+become the blob::
 
     raw          they are the blob; base is "-", both digests and sizes agree
     tree-delta   a delta (`manifests.tree`) against the tree whose digest is base
@@ -91,7 +94,7 @@ Manifest, release document, root chain, part table, index and blobs together
 determine every byte of every part, so a part can be made again at any time.
 """
 
-from manifests.bundle.head import Head, PartRecord, build_head, head_room, read_head
+from manifests.bundle.head import Copies, Head, PartRecord, build_head, head_room, read_head
 from manifests.bundle.index import Index, IndexEntry, check_index
 from manifests.bundle.layout import Fragment, HeadPlan, Layout
 from manifests.bundle.manifest import (
@@ -112,6 +115,7 @@ __all__ = [
     "END",
     "MAX_MANIFEST",
     "WIRE",
+    "Copies",
     "EventHead",
     "Fragment",
     "Head",

@@ -21,6 +21,8 @@ from manifests.errors import MalformedManifest
 RAW: Final = "raw"
 TREE_DELTA: Final = "tree-delta"
 CODECS: Final = (RAW, TREE_DELTA)
+LOCATION: Final = 5 + 1 + 13 + 1 + 10
+"""Bytes of a location in a line."""
 MAX_LINE: Final = 4 << 20
 """Bytes of a line: a blob may lie in as many parts as there can be."""
 
@@ -28,7 +30,7 @@ _NUMBER = rb"(?:0|[1-9][0-9]{0,15})"
 _LINE = re.compile(
     rb"([0-9a-f]{64})\t(" + _NUMBER + rb")\t([a-z0-9][a-z0-9_-]{0,31})\t([0-9a-f]{64}|-)\t"
     rb"([0-9a-f]{64})\t(" + _NUMBER + rb")\t"
-    rb"(" + _NUMBER + rb":" + _NUMBER + rb":" + _NUMBER + rb"(?:,[0-9]+:[0-9]+:[0-9]+)*)\n"
+    rb"([0-9]{5}:[0-9]{13}:[0-9]{10}(?:,[0-9]{5}:[0-9]{13}:[0-9]{10})*)\n"
 )
 
 
@@ -45,7 +47,9 @@ class IndexEntry:
     locations: tuple[Location, ...]
 
     def line(self) -> bytes:
-        places = ",".join(f"{at.part}:{at.offset}:{at.length}" for at in self.locations)
+        places = ",".join(
+            f"{at.part:05d}:{at.offset:013d}:{at.length:010d}" for at in self.locations
+        )
         return (
             f"{self.digest}\t{self.size}\t{self.codec}\t{self.base or '-'}\t"
             f"{self.stored}\t{self.stored_size}\t{places}\n"
@@ -81,10 +85,7 @@ def parse_line(line: bytes) -> IndexEntry:
 
 
 def _location(text: bytes) -> Location:
-    part, offset, length = text.split(b":")
-    if max(map(len, (part, offset, length))) > 16:
-        raise MalformedManifest("a location with too large a number", where=repr(text[:80]))
-    return Location(int(part), int(offset), int(length))
+    return Location(int(text[:5]), int(text[6:19]), int(text[20:]))
 
 
 def check_index(chunks: Iterable[bytes], parts: Sequence[PartRow]) -> Iterator[IndexEntry]:

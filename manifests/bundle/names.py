@@ -9,9 +9,10 @@ from dataclasses import dataclass
 class PartName:
     """The name under which a part is sent.
 
-    ``PREFIX STREAM-EEEE-SSSSSSSS-PPPPP-of-NNNNN[-rR] SUFFIX`` without the blanks:
-    epoch, sequence, part and number of parts in decimal; ``-rR`` from the first
-    time that it is sent again, since some carriers refuse a name they have seen.
+    ``STREAM-EEEE-SSSSSSSS-PPPPP-of-NNNNN[-rR]``: epoch, sequence, part and number of
+    parts in decimal; ``-rR`` from the first time that it is sent again, since some
+    carriers refuse a name they have seen. Carriers add the prefix and suffix that
+    the guard wants.
     """
 
     stream: str
@@ -21,15 +22,14 @@ class PartName:
     parts: int
     resend: int = 0
 
-    def text(self, prefix: str = "", suffix: str = ".tar") -> str:
-        """The name with what the guard wants before and after it."""
+    def __str__(self) -> str:
         again = f"-r{self.resend}" if self.resend else ""
         return (
-            f"{prefix}{self.stream}-{self.epoch:04d}-{self.sequence:08d}"
-            f"-{self.part:05d}-of-{self.parts:05d}{again}{suffix}"
+            f"{self.stream}-{self.epoch:04d}-{self.sequence:08d}"
+            f"-{self.part:05d}-of-{self.parts:05d}{again}"
         )
 
 
-def draft_part_name(part: int) -> str:
+def draft_part_name(draft: str, part: int) -> str:
     """The name of a part in the spool while it is a draft."""
-    return f"{part:05d}.draft"
+    return f"{draft}-{part:05d}.draft"

@@ -172,7 +172,9 @@ class Disk:
                 self._handles[operation.handle] = file
                 self._folder(path.parent).change({path.name: file})
         elif kind is Kind.WRITE:
-            self._handles[operation.handle].write(operation.offset, operation.data)
+            node = self._handles[operation.handle] if operation.handle else self._find(path)
+            assert isinstance(node, File), f"no file {path}"
+            node.write(operation.offset, operation.data)
         elif kind is Kind.SYNC_FILE:
             node = self._handles[operation.handle] if operation.handle else self._find(path)
             if node is not None:

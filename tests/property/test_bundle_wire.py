@@ -248,16 +248,16 @@ def test_lying_sizes_are_not_read() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "{d}\t5\traw\t-\t{d}\t5\t1:512:4\n",  # does not add up
-        "{d}\t5\traw\t-\t{d}\t6\t1:512:6\n",  # raw, yet two sizes
-        "{d}\t5\traw\t{d}\t{d}\t5\t1:512:5\n",  # raw with a base
-        "{d}\t5\ttree-delta\t-\t{d}\t5\t1:512:5\n",  # a delta without one
-        "{d}\t5\traw\t-\t{d}\t5\t1:0512:5\n",  # another spelling
-        "{d}\t05\traw\t-\t{d}\t5\t1:512:5\n",
-        "{d}\t5\tRAW\t-\t{d}\t5\t1:512:5\n",
-        "{d}\t5\traw\t-\t{d}\t5\t1:512:5",
-        "{d}\t5\traw\t-\t{d}\t5\t1:512:99999999999999999999\n",
-        "../x\t5\traw\t-\t{d}\t5\t1:512:5\n",
+        "{d}\t5\traw\t-\t{d}\t5\t00001:0000000000512:0000000004\n",  # does not add up
+        "{d}\t5\traw\t-\t{d}\t6\t00001:0000000000512:0000000006\n",  # raw, yet two sizes
+        "{d}\t5\traw\t{d}\t{d}\t5\t00001:0000000000512:0000000005\n",  # raw with a base
+        "{d}\t5\ttree-delta\t-\t{d}\t5\t00001:0000000000512:0000000005\n",  # a delta without one
+        "{d}\t5\traw\t-\t{d}\t5\t1:512:5\n",  # another spelling
+        "{d}\t05\traw\t-\t{d}\t5\t00001:0000000000512:0000000005\n",
+        "{d}\t5\tRAW\t-\t{d}\t5\t00001:0000000000512:0000000005\n",
+        "{d}\t5\traw\t-\t{d}\t5\t00001:0000000000512:0000000005",
+        "{d}\t5\traw\t-\t{d}\t5\t00001:0000000000512:99999999999999999999\n",
+        "../x\t5\traw\t-\t{d}\t5\t00001:0000000000512:0000000005\n",
     ],
 )
 def test_bad_index_lines_are_refused(line: str) -> None:

@@ -178,3 +178,22 @@ def test_symbolic_links_are_neither_followed_nor_synced(tmp_path: Path) -> None:
         files.sync_file(tmp_path / "link")
     files.link(tmp_path / "link", tmp_path / "hard")
     assert (tmp_path / "hard").is_symlink()
+
+
+def test_a_file_that_was_reopened_is_overwritten_in_place(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+    seen: list[Operation] = []
+    with Seam(seen.append).reopen(path) as file:
+        file.write_at(2, b"ab")
+        file.write(b"end")
+        file.sync()
+    assert path.read_bytes() == b"01ab456789end"
+    assert [(op.kind, op.path, op.handle, op.offset) for op in seen] == [
+        (Kind.WRITE, path, 0, 2),
+        (Kind.WRITE, path, 0, 10),
+        (Kind.SYNC_FILE, path, 0, 0),
+    ]
+    (tmp_path / "link").symlink_to(path)
+    with pytest.raises(OSError, match="symbolic"):
+        Seam().reopen(tmp_path / "link")

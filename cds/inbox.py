@@ -70,7 +70,7 @@ class FileInbox:
         self._settle = settle
         self._prefix, self._suffix, self._marker = affixes(names)
         self._watched: dict[str, tuple[_Seen, float]] = {}
-        self._dealt_with: set[_Seen] = set()
+        self._finished: set[_Seen] = set()
         self._told: set[str] = set()
         self._waiting = Waiting()
         self._foreign = Foreign()
@@ -103,7 +103,7 @@ class FileInbox:
         self._watched = watched
         settling = len(plain) - unmarked - len(settled)
         self._waiting = Waiting(settling, until, unmarked)
-        self._dealt_with &= set(settled)
+        self._finished &= set(settled)
         settled.sort()
         return self._give(settled)
 
@@ -121,9 +121,10 @@ class FileInbox:
 
         Raises ``CarrierError`` where the inbox cannot be written.
         """
-        if self._after is not After.KEEP and arrival.lies_there():
+        if self._after is After.KEEP:
+            self._finished.add(_seen(arrival))
+        elif arrival.lies_there():
             self._let_go(arrival)
-        self._dealt_with.add(_seen(arrival))
 
     def _let_go(self, arrival: Arrival) -> None:
         if self._after is After.MOVE:
@@ -140,7 +141,6 @@ class FileInbox:
     def quarantine(self, arrival: Arrival, reason: str) -> Path:
         """See :class:`cds.base.Inlet`. A file that cannot be moved is copied, up to a limit."""
         kept = self._quarantine.put(arrival, reason)
-        self._dealt_with.add(_seen(arrival))
         if not arrival.lies_there():
             self._drop_marker(arrival)
         return kept
@@ -148,7 +148,7 @@ class FileInbox:
     def _give(self, settled: list[_Seen]) -> Iterator[Arrival]:
         kept = self._quarantine.kept()
         for seen in settled:
-            if seen in self._dealt_with:
+            if seen in self._finished:
                 continue
             arrival = Arrival(self._folder / seen.name, seen.size, seen.mtime_ns, seen.inode)
             if not Quarantine.knows(kept, arrival):

@@ -205,7 +205,9 @@ class FileOutbox:
         if os.path.lexists(marker):
             return
         staged = self._staging / marker.name if self._can_stage() else self._hidden(marker)
-        write_new(self._files, staged, _leave_empty)
+        self._files.unlink(staged)
+        # Not synced: it holds nothing that could be lost, and the folder's sync keeps its name.
+        self._files.create(staged).close()
         self._move_in(staged, marker)
         self._files.sync_dir(self._folder)
 
@@ -263,10 +265,6 @@ class FileOutbox:
                 ]
             for path in old:
                 self._files.unlink(path)
-
-
-def _leave_empty(_: DurableFile) -> None:
-    pass
 
 
 def _changed_at(entry: os.DirEntry[str]) -> float:

@@ -1,6 +1,6 @@
 """The confined child: ``python -m store.confined`` reads what strangers wrote.
 
-It is started by :mod:`store.checks`, limits itself before it touches anything, and talks
+It is started by :mod:`store.child`, limits itself before it touches anything, and talks
 in JSON lines. The first line on its input is the job::
 
     {"op": "check" | "derive" | "facts" | "signed", "format": NAME, "spec": {...},
@@ -107,6 +107,7 @@ def confine(job: Mapping[str, Any]) -> None:
         (resource.RLIMIT_AS, (job["memory"], job["memory"])),
         # The soft limit ends it with a signal that tells why, the hard one surely.
         (resource.RLIMIT_CPU, (cpu, cpu + 5)),
+        (resource.RLIMIT_NPROC, (0, 0)),  # no child of its own, no thread
         (resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES)),
         (resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE)),
     ):

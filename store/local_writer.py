@@ -13,6 +13,9 @@ from manifests.durable import DurableFile
 from store.hashing import SideHash
 from store.seam import BLOCK, told
 
+_MANY = 4096
+"""Chunks gathered at most, since tiny ones weigh more than their bytes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pending:
@@ -47,20 +50,23 @@ class LocalWriter:
         self._promised = size
         self._limit = limit
         self._size = 0
-        self._waiting = bytearray()
+        self._waiting: list[bytes] = []
+        self._gathered = 0
         self._hash = SideHash()
         self._file: DurableFile | None = owner.create_temporary(self)
 
     def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Append; small chunks are gathered into blocks."""
         self._grow(len(chunk))
-        if self._waiting or len(chunk) < BLOCK // 4:
-            self._waiting += chunk
-            if len(self._waiting) >= BLOCK:
-                self._put(self._take())
+        # The helper thread reads the bytes later, when the caller may have reused a buffer.
+        data = chunk if isinstance(chunk, bytes) else bytes(chunk)
+        if not self._waiting and len(data) >= BLOCK // 4:
+            self._put(data)
             return
-        # The helper thread reads the block later, when the caller may have reused a buffer.
-        self._put(chunk if isinstance(chunk, bytes) else bytes(chunk))
+        self._waiting.append(data)
+        self._gathered += len(data)
+        if self._gathered >= BLOCK or len(self._waiting) >= _MANY:
+            self._put(self._take())
 
     def copy_range(self, source_fd: int, offset: int, length: int) -> None:
         """Append from an open file; read once, since every byte must be hashed anyway."""
@@ -91,8 +97,9 @@ class LocalWriter:
             )
 
     def _take(self) -> bytes:
-        block = bytes(self._waiting)
-        self._waiting.clear()
+        block = b"".join(self._waiting)
+        self._waiting = []
+        self._gathered = 0
         return block
 
     def _put(self, data: bytes) -> None:

@@ -29,7 +29,10 @@ from manifests.durable import DurableFile
 BLOCK = 1 << 20
 """Bytes moved at once where the kernel does not copy by itself."""
 
-_COPY_AT_ONCE = 64 << 20
+_COPY_AT_ONCE = 8 << 20
+_WRITE_BACK = 8 << 20
+"""Appended bytes after which the disk is told to begin, rather than wait for the fsync."""
+
 _NO_KERNEL_COPY = frozenset(
     {errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM, errno.ETXTBSY}
 )
@@ -115,7 +118,7 @@ def told(path: Path) -> Iterator[None]:
 class SeamFile:
     """A new file open for writing; see :class:`manifests.durable.DurableFile`."""
 
-    __slots__ = ("_failed", "_fd", "_handle", "_observer", "_path", "position")
+    __slots__ = ("_begun", "_failed", "_fd", "_handle", "_observer", "_path", "position")
 
     def __init__(self, path: Path, fd: int, handle: int, observer: Observer | None) -> None:
         self._path = path
@@ -123,6 +126,7 @@ class SeamFile:
         self._handle = handle
         self._observer = observer
         self._failed = False
+        self._begun = 0
         self.position = 0
         """Where the next append goes, in bytes."""
 
@@ -134,7 +138,16 @@ class SeamFile:
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append all of ``data``. Raises ``NoSpace``, ``StoreError``."""
         self._put(data, self.position)
-        self.position += len(data)
+        self._advance(len(data))
+
+    def _advance(self, by: int) -> None:
+        self.position += by
+        if self.position - self._begun >= _WRITE_BACK:
+            # Linux starts to write the dirty pages of a range that is "not needed", and
+            # keeps them cached. Only a hint, so a file system that knows none is no failure.
+            start, self._begun = self._begun, self.position
+            with suppress(OSError):
+                os.posix_fadvise(self._fd, start, self.position - start, os.POSIX_FADV_DONTNEED)
 
     def write_at(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         """Write all of ``data`` at ``offset`` bytes; the append position stays."""
@@ -183,7 +196,7 @@ class SeamFile:
                 _copy_by_hand(source_fd, offset, end - offset, self)
                 return
             offset += done
-            self.position += done
+            self._advance(done)
 
     def sync(self) -> None:
         """fsync. Raises ``StoreError`` or ``NoSpace``, and again on every later call:

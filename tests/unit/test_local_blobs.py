@@ -107,3 +107,29 @@ def test_fsyncs_are_not_repeated_for_blobs_that_share_a_folder(tmp_path: Path) -
             batch.put_bytes(b"%d" % n)
     folders = [op.path for op in seen if op.kind is Kind.SYNC_DIR and len(op.path.name) == 2]
     assert len(folders) == len(set(folders))
+
+
+def test_memory_stays_flat_however_large_a_blob_is(tmp_path: Path) -> None:
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from store.blobs import LocalBlobs\n"
+        "from store.seam import Seam\n"
+        "blobs = LocalBlobs(Path(sys.argv[1]), Seam())\n"
+        "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10\n"
+        "with blobs.batch() as batch:\n"
+        "    before = peak()\n"
+        "    block = bytes(range(256)) * 256\n"
+        "    digest, size = batch.put_stream(bytes(block) + b'.' for _ in range(3200))\n"
+        "print(size >> 20, peak() - before)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "blobs")],
+        env={"PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    size, grown = map(int, done.stdout.split())
+    assert size == 200
+    assert grown < 40  # MiB

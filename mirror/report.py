@@ -69,7 +69,7 @@ def required(problems: Iterable[Problem]) -> list[Problem]:
 
 def named(problems: Iterable[Problem]) -> list[str]:
     """The first problems, one line each."""
-    lines = []
+    lines: list[str] = []
     for problem in problems:
         if len(lines) == SHOWN:
             break

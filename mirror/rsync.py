@@ -153,7 +153,8 @@ class Rsync:
                 return changes
             error = self._error(code, said)
             refused = isinstance(error, errors.UpstreamRefused | errors.StoreError)
-            if code not in _RETRY_CODES and not _is_busy(said) or refused or turn == tries:
+            final = code not in _RETRY_CODES and not _is_busy(said)
+            if final or refused or turn == tries:
                 raise error
             self._pause(min(60.0, 2.0 ** (turn - 1)) * random.uniform(0.5, 1.0))  # noqa: S311
         raise AssertionError("not reached")

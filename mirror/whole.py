@@ -35,6 +35,7 @@ class RsyncSource:
         lock: int,
         previous: Tree | None,
         expected: Mark | None,
+        settings: str,
         progress: Progress,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -48,7 +49,7 @@ class RsyncSource:
             Rsync(url, connection, format_name, lock=lock, progress=progress, pause=pause)
             for url in urls
         ]
-        self._settings = "" if expected is None else expected.settings
+        self._settings = settings
 
     def plan(self, batch: BlobBatch) -> Plan:
         """See ``Source``."""

@@ -172,16 +172,15 @@ class _Walk:
             for item in listing:
                 if item.name == os.fsencode(PARTIAL):
                     continue
-                target: bytes | None = item.path
-                if item.is_symlink():
-                    target = self._resolve(prefix + item.name, item.path)
-                    if target is None:
-                        continue
-                mode = os.lstat(target).st_mode if item.is_symlink() else 0
-                if stat.S_ISDIR(mode) or (not mode and item.is_dir(follow_symlinks=False)):
-                    found.append((item.name + b"/", target, item.is_symlink()))
-                elif stat.S_ISREG(mode) or (not mode and item.is_file(follow_symlinks=False)):
-                    found.append((item.name, target, item.is_symlink()))
+                linked = item.is_symlink()
+                target = self._resolve(prefix + item.name, item.path) if linked else item.path
+                if target is None:
+                    continue
+                mode = os.lstat(target).st_mode if linked else 0
+                if stat.S_ISDIR(mode) or (not linked and item.is_dir(follow_symlinks=False)):
+                    found.append((item.name + b"/", target, linked))
+                elif stat.S_ISREG(mode) or (not linked and item.is_file(follow_symlinks=False)):
+                    found.append((item.name, target, linked))
         found.sort()
         for name, target, linked in found:
             path = prefix + name
@@ -193,7 +192,7 @@ class _Walk:
             elif not linked:
                 yield from self._folder(path, target, depth)
             elif depth >= _MAX_DEPTH or (place + b"/").startswith(target + b"/"):
-                self._drop(path, "a link to a folder that leads into itself")
+                self._dropped(path, "a link to a folder that leads into itself")
             else:
                 yield from self._folder(path, target, depth + 1)
 
@@ -218,31 +217,33 @@ class _Walk:
                 continue
             if part == b"..":
                 if not at:
-                    return self._drop(path, "a link that leads out of the repository")
+                    return self._dropped(path, "a link that leads out of the repository")
                 at.pop()
                 continue
             here = b"/".join([self._root, *at, part])
             try:
                 mode = os.lstat(here).st_mode
             except (FileNotFoundError, NotADirectoryError):
-                return self._drop(path, "a link to nothing")
+                return self._dropped(path, "a link to nothing")
             if not stat.S_ISLNK(mode):
                 at.append(part)
                 continue
             links += 1
-            target = os.readlink(here).removeprefix(_MUNGED)
+            target = os.readlink(here).removeprefix(_MUNGED)  # noqa: PTH115 - bytes
             if links > _MAX_LINKS or target.startswith(b"/"):
                 why = "that leads out of the repository" if links <= _MAX_LINKS else "in a circle"
-                return self._drop(path, f"a link {why}")
+                return self._dropped(path, f"a link {why}")
             pending = [*target.split(b"/"), *pending]
         found = b"/".join([self._root, *at])
         if found == self._root:
-            return self._drop(path, "a link to a folder that leads into itself")
+            return self._dropped(path, "a link to a folder that leads into itself")
         return found
 
-    def _drop(self, path: bytes, what: str) -> None:
+    def _dropped(self, path: bytes, what: str) -> bytes | None:
+        """Report a link that is left out."""
         name = printable(os.fsdecode(path.rstrip(b"/")))
         self._scan.problems.append(Problem(name, f"left out: {what}", Severity.ADVICE))
+        return None
 
     def entry(self, path: str, place: bytes, old: Entry | None) -> Entry:
         """The entry of a file; its content is read only if it is not the blob it was."""

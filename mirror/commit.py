@@ -1,0 +1,159 @@
+"""What a sync writes into the ledger, each step in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from manifests import errors
+from manifests.digest import Digest
+from manifests.state import Snapshot
+from manifests.zone import model as zone
+from mirror.attempts import Built
+from mirror.report import printable
+from mirror.settings import Settings
+from store.ledger import WriteTransaction
+from store.records import AcceptedMissing, Hold, StoredSnapshot
+from store.store import Store
+
+_MAX_ACCEPTED = 4096
+"""Characters of a path that is accepted as missing."""
+
+
+class Committer:
+    """Writes for one repository. ``actor`` is who events are by; "" the system's user."""
+
+    def __init__(
+        self, store: Store, repository: zone.Repository, actor: str, now: Callable[[], datetime]
+    ) -> None:
+        self._store = store
+        self._repository = repository
+        self._name = repository.name
+        self._actor = actor
+        self._now = now
+
+    def previous(self) -> StoredSnapshot | None:
+        """The newest snapshot."""
+        with self._store.ledger.read() as tx:
+            return tx.newest_snapshot("", self._name)
+
+    def exceptions(self) -> list[AcceptedMissing]:
+        """What people accepted as missing."""
+        with self._store.ledger.read() as tx:
+            return tx.exceptions(self._name)
+
+    def verified(self, keys: str) -> Digest | None:
+        """A tree whose packages were verified with these keys."""
+        with self._store.ledger.read() as tx:
+            tree, _, by = (tx.get_meta(self._signed_key) or "").partition(" ")
+        return Digest(tree) if keys and by == keys and self._store.blobs.has(Digest(tree)) else None
+
+    @property
+    def _signed_key(self) -> str:
+        return f"signed/{self._name[:56]}"
+
+    def accept(self, paths: Sequence[str], reason: str) -> None:
+        """Record that a person accepted files as missing. Raises UsageError."""
+        for path in paths:
+            if not path or len(path) > _MAX_ACCEPTED or printable(path, _MAX_ACCEPTED) != path:
+                raise errors.UsageError(
+                    f"not a path in a repository: {printable(path)}",
+                    where=self._name,
+                    remedy="copy the path as `sluice status` shows it",
+                )
+        with self._store.ledger.write(self._actor) as tx:
+            known = {row.path for row in tx.exceptions(self._name)}
+            for path in paths:
+                if path not in known:
+                    event = tx.event(
+                        "missing-accepted", repository=self._name, path=path, reason=reason
+                    )
+                    tx.accept_missing(self._name, path, reason, event.actor, self._now())
+
+    def hold(self, error: errors.SluiceError, kind: str, detail: dict[str, object]) -> None:
+        """Remember why the sync could not end. Says so on ``error`` if even that fails."""
+        hold = Hold(
+            key=self._hold_key,
+            stream="",
+            repository=self._name,
+            kind=kind,
+            reason=printable(str(error), 1000),
+            remedy=error.remedy,
+            since=self._now(),
+            detail=detail,
+        )
+        try:
+            with self._store.ledger.write(self._actor) as tx:
+                old = tx.hold(hold.key)
+                tx.set_hold(hold)
+                if old is None or (old.kind, old.reason) != (hold.kind, hold.reason):
+                    tx.event("sync-held", repository=self._name, cause=kind, reason=hold.reason)
+        except errors.SluiceError as failure:
+            error.add_note(f"the hold could not be recorded: {failure}")
+
+    @property
+    def _hold_key(self) -> str:
+        return f"sync/{self._name}"
+
+    def unchanged(self, built: Built | None, settings: Settings) -> None:
+        """Nothing is new: holds end, and what the upstream said of its indexes is kept."""
+        with self._store.ledger.read() as tx:
+            held = tx.hold(self._hold_key) is not None
+        if not held and (built is None or not built.gathered.validators):
+            return
+        with self._store.ledger.write(self._actor) as tx:
+            self._remember(tx, built, settings)
+            if held:
+                self._release(tx)
+
+    def snapshot(self, built: Built, settings: Settings, removals_accepted: int) -> Snapshot:
+        """Commit a snapshot, drop the oldest beyond ``keep``, end the holds."""
+        with self._store.ledger.write(self._actor) as tx:
+            newest = tx.newest_snapshot("", self._name)
+            snapshot = Snapshot(
+                repository=self._name,
+                format=self._repository.format,
+                serial=1 if newest is None else newest.snapshot.serial + 1,
+                tree=built.tree.digest,
+                tree_size=built.tree.size,
+                files=built.tree.files,
+                bytes=built.tree.bytes,
+                created=self._now(),
+            )
+            tx.add_snapshot(StoredSnapshot("", snapshot, built.gathered.source))
+            if removals_accepted:
+                tx.event("removals-accepted", repository=self._name, files=removals_accepted)
+            tx.event(
+                "synced",
+                repository=self._name,
+                serial=snapshot.serial,
+                tree=snapshot.tree,
+                files=snapshot.files,
+                bytes=snapshot.bytes,
+                added=built.counts.added,
+                updated=built.counts.updated,
+                removed=built.counts.removed,
+                advice=len(built.problems),
+            )
+            old = tx.snapshots("", self._name)[max(1, self._repository.keep) :]
+            for stored in old:
+                tx.drop_snapshot("", self._name, stored.snapshot.serial)
+            if old:
+                serials = [stored.snapshot.serial for stored in old]
+                tx.event("snapshots-dropped", repository=self._name, serials=serials[:100])
+            self._remember(tx, built, settings)
+            if tx.hold(self._hold_key) is not None:
+                self._release(tx)
+        return snapshot
+
+    def _remember(self, tx: WriteTransaction, built: Built | None, settings: Settings) -> None:
+        if built is None:
+            return
+        for url, validator in built.gathered.validators:
+            tx.set_validator(self._name, url, validator)
+        if settings.keys.digest and self._repository.signers.check_packages:
+            tx.set_meta(self._signed_key, f"{built.tree.digest} {settings.keys.digest}")
+
+    def _release(self, tx: WriteTransaction) -> None:
+        tx.clear_hold(self._hold_key)
+        tx.event("sync-released", repository=self._name)

@@ -1,0 +1,85 @@
+"""What a sync starts from: the newest snapshot, keys, exceptions, and what the zone asks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from manifests import canonical
+from manifests.formats.base import EXCEPTIONS, Problem, Severity, Spec
+from manifests.state import format_time
+from manifests.zone import model as zone
+from mirror.checking import Keys
+from store.records import AcceptedMissing, StoredSnapshot
+
+
+def spec_of(repository: zone.Repository) -> Spec:
+    """What the format needs to know of a repository."""
+    filters = repository.filters
+    return Spec(
+        name=repository.name,
+        include=filters.include,
+        exclude=filters.exclude,
+        arches=filters.arches,
+        newest=filters.newest,
+        metadata=repository.metadata.value,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything but the upstream's bytes that decides what a tree looks like."""
+
+    previous: StoredSnapshot | None
+    keys: Keys
+    exceptions: tuple[AcceptedMissing, ...]
+    fingerprint: str
+    """Changes whenever the same upstream would make another tree, or another verdict."""
+
+    @classmethod
+    def of(
+        cls,
+        repository: zone.Repository,
+        previous: StoredSnapshot | None,
+        keys: Keys,
+        exceptions: Sequence[AcceptedMissing],
+    ) -> Settings:
+        """Collect them."""
+        rows = tuple(exceptions)
+        what = {
+            "exceptions": [[row.path, row.reason] for row in rows],
+            "format": repository.format,
+            "keys": keys.digest,
+            "packages": repository.signers.check_packages,
+            "spec": json.loads(json.dumps(asdict(spec_of(repository)), default=str)),
+        }
+        fingerprint = hashlib.sha256(canonical.dumps(what)).hexdigest()
+        return cls(previous, keys, rows, fingerprint)
+
+    def private(self) -> list[tuple[str, bytes]]:
+        """Our own files of the tree: exceptions and keys."""
+        files = list(self.keys.files)
+        if self.exceptions:
+            rows = [
+                {"path": row.path, "reason": row.reason, "by": row.by, "at": format_time(row.at)}
+                for row in self.exceptions
+            ]
+            text = json.dumps(rows, ensure_ascii=False, indent=1, sort_keys=True)
+            files.append((EXCEPTIONS, f"{text}\n".encode()))
+        return files
+
+    def weigh(self, problems: Sequence[Problem]) -> list[Problem]:
+        """``problems``, those of accepted paths as advice."""
+        known = {row.path: row.reason for row in self.exceptions}
+        return [
+            Problem(
+                one.path,
+                f"{one.what} (accepted: {known[one.path] or 'no reason given'})",
+                Severity.ADVICE,
+            )
+            if one.path in known and one.severity is Severity.REQUIRED
+            else one
+            for one in problems
+        ]

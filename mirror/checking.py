@@ -10,10 +10,10 @@ from typing import Protocol
 
 from manifests import errors
 from manifests.digest import Digest
-from manifests.formats import format_named
 from manifests.formats.base import KEYS, Problem, Severity, Signed, Spec
 from manifests.tree import Entry
 from manifests.zone.model import Signers
+from store import checks
 from store.blobs import BlobBatch
 from store.store import Store
 
@@ -46,27 +46,46 @@ class Verifier(Protocol):
         """Fingerprint, user id and ASCII-armored text of each key."""
 
 
-class InProcess:
-    """Runs formats in this process: for trees that are our own."""
+class Confined:
+    """Runs formats in a child process with limits; see ``store.checks``."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def problems(self, format_name: str, spec: Spec, tree: Digest) -> Sequence[Problem]:
-        return list(format_named(format_name).check(spec, self._store.view(tree)))
+        """At most 1,000 of each severity."""
+        return checks.check_tree(self._store, format_name, spec, tree).problems
 
     def signed(
         self, format_name: str, spec: Spec, tree: Digest, *, packages: bool
     ) -> Iterable[Signed]:
-        view = self._store.view(tree)
-        return list(format_named(format_name).signed(spec, view, packages=packages))
+        """The signatures to verify."""
+        return checks.signatures(self._store, format_name, spec, tree, packages=packages)
 
     def facts(
         self, format_name: str, spec: Spec, tree: Digest, batch: BlobBatch
     ) -> Iterable[Entry]:
-        found = format_named(format_name).facts(spec, self._store.view(tree))
-        entries = [Entry(path, *batch.put_bytes(data)) for path, data in found]
-        return sorted(entries, key=lambda entry: entry.path.encode())
+        """Private files of a tree that was copied whole."""
+        return checks.private_files(self._store, format_name, spec, tree, batch)
+
+
+class NoVerifier:
+    """Stands where no key is asked for."""
+
+    def verify_detached(self, data: Path, signature: bytes, keys: Sequence[Path]) -> str:
+        """Refuses."""
+        raise self._error(keys)
+
+    def verify_rpms(self, paths: Sequence[Path], keys: Sequence[Path]) -> None:
+        """Refuses."""
+        raise self._error(keys)
+
+    def read_keys(self, armored: bytes) -> Sequence[tuple[str, str, bytes]]:
+        """Refuses."""
+        raise self._error(())
+
+    def _error(self, keys: Sequence[Path]) -> errors.ConfigError:
+        return errors.ConfigError("signatures cannot be verified here")
 
 
 @dataclass(frozen=True, slots=True)

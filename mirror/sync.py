@@ -17,7 +17,7 @@ from manifests.formats import format_named
 from manifests.state import is_name
 from manifests.zone import model as zone
 from mirror.attempts import Attempts
-from mirror.checking import Checker, InProcess, Verifier, read_keys
+from mirror.checking import Checker, Confined, NoVerifier, Verifier, read_keys
 from mirror.commit import Committer
 from mirror.open_source import open_source
 from mirror.report import Progress, Quiet, SyncReport
@@ -119,7 +119,7 @@ def _sync(
 ) -> SyncReport:
     name = repository.name
     format_named(repository.format)
-    verifier = tools.verifier or _verifier()
+    verifier = tools.verifier or NoVerifier()
     keys = read_keys(repository.signers, verifier)
     settings = Settings.of(repository, committer.previous(), keys, committer.exceptions())
     with open_source(store, repository, settings, progress, tools.pause) as source:
@@ -139,7 +139,7 @@ def _sync(
             repository,
             spec_of(repository),
             settings,
-            tools.checker or InProcess(store),
+            tools.checker or Confined(store),
             verifier,
             accept_removals=accept_removals,
             pause=tools.pause,
@@ -172,7 +172,3 @@ def _sync(
 
 def _kind(error: errors.SluiceError) -> str:
     return next((kind for known, kind in _KINDS if isinstance(error, known)), "failed")
-
-
-def _verifier() -> Verifier:
-    raise NotImplementedError

@@ -24,6 +24,7 @@ from manifests.formats.base import (
 )
 from manifests.formats.yum.check import check
 from manifests.formats.yum.crawl import YumCrawl
+from manifests.formats.yum.derive import derive
 from manifests.formats.yum.layout import (
     DERIVED_FACTS,
     UPSTREAM_REPOMD,
@@ -80,7 +81,7 @@ class YumFormat(StaticFormat):
     def derive(
         self, view: TreeView, previous: Derived | None, signer: Signer | None
     ) -> Iterable[tuple[str, bytes | Path]]:
-        return ()
+        return derive(view, previous, signer)
 
     def immutable(self, path: str) -> bool:
         return bool(_BY_CONTENT.fullmatch(path))

@@ -21,7 +21,7 @@ from manifests.formats.base import (
 from manifests.formats.bounded import CAP, inflate, read_small
 from manifests.formats.files import MAX_DEPTH, listing
 from manifests.formats.yum import primary, repomd, treeinfo
-from manifests.formats.yum.layout import DERIVED_FACTS, RAW, REMADE, UPSTREAM_REPOMD
+from manifests.formats.yum.layout import DERIVED_FACTS, RAW, UPSTREAM_REPOMD, carried_on
 from manifests.formats.yum.repomd import REPOMD, Checksum, Location, Record
 from manifests.formats.yum.select import Selection, modular
 from manifests.tree import PRIVATE, check_path
@@ -133,7 +133,7 @@ class YumCrawl:
         first = _Note("primary", prefix, main)
         waits = False
         for record in found.records:
-            if record.type in REMADE or not _TYPE.fullmatch(record.type):
+            if not carried_on(record.type) or not _TYPE.fullmatch(record.type):
                 continue
             path = check_path(f"{RAW}{record.type}/{record.location.href.rpartition('/')[2]}")
             # Which packages `newest` keeps depends on the modules, so they come first.

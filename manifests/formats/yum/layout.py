@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -19,12 +20,14 @@ RAW = PRIVATE + "yum/"
 UPSTREAM_REPOMD = RAW + "upstream/repomd.xml"
 DERIVED_FACTS = json.dumps({"metadata": "derived"}).encode() + b"\n"
 
-#: Types that derivation makes anew or drops; any other record is carried on.
-REMADE = frozenset(
-    name + suffix
-    for name in ("primary", "filelists", "filelists-ext", "other")
-    for suffix in ("", "_db", "_zck", "_zst")
-) | {"prestodelta", "prestodelta_zck", "deltainfo", "updateinfo_zck", "group_zck", "modules_zck"}
+_REMADE = re.compile(
+    r"(?:primary|filelists|filelists-ext|other)(?:_.*)?|(?:prestodelta|deltainfo|susedata).*|.*_zck"
+)
+
+
+def carried_on(kind: str) -> bool:
+    """Whether derived metadata has a record of the upstream's; the rest is remade or dropped."""
+    return not _REMADE.fullmatch(kind)
 
 
 def is_derived(view: TreeView) -> bool:

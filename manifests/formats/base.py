@@ -127,7 +127,7 @@ class Unchanged:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """New bytes. Header names are lower case."""
+    """New bytes. Header names are lower case; none when a promise named bytes already here."""
 
     body: Body
     headers: Mapping[str, str] = field(default_factory=dict)

@@ -22,8 +22,8 @@ MAX_TEXT = 1 << 20
 class Sink(Protocol):
     """Receives the elements down to the depth ``deepest``; the root has depth 1.
 
-    Names come without their namespace prefix. ``text`` is the character data
-    directly before the end tag, since the last start or end tag.
+    Names come without their namespace prefix. ``text`` is the character data of
+    an element without children, else empty.
     """
 
     deepest: int
@@ -35,16 +35,17 @@ class Sink(Protocol):
 class _Reader:
     def __init__(self, sink: Sink, where: str) -> None:
         self._sink = sink
+        self._deepest = sink.deepest
         self._where = where
         self._depth = 0
         self._text: list[str] = []
         self._length = 0
+        self._listening = False
         self._fed = 0
         parser = expat.ParserCreate()
         parser.buffer_text = True
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
-        parser.CharacterDataHandler = self._characters
         parser.StartDoctypeDeclHandler = self._forbidden
         parser.EntityDeclHandler = self._forbidden
         parser.ExternalEntityRefHandler = self._forbidden
@@ -60,23 +61,33 @@ class _Reader:
         if self._fed - max(self._parser.CurrentByteIndex, 0) > MAX_TOKEN and not final:
             raise OversizedIndex("an XML token of more than 1 MiB", where=self._where)
 
+    def _listen(self, wanted: bool) -> None:
+        """Text is asked for only inside elements that matter: most of it is indentation."""
+        self._listening = wanted
+        self._parser.CharacterDataHandler = self._characters if wanted else None
+        self._text.clear()
+        self._length = 0
+
     def _start(self, name: str, attributes: dict[str, str]) -> None:
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise OversizedIndex(f"XML deeper than {MAX_DEPTH} elements", where=self._where)
-        if self._length:
-            self._text.clear()
-            self._length = 0
-        if self._depth <= self._sink.deepest:
-            self._sink.start(self._depth, name.rpartition(":")[2], attributes)
+        self._depth = depth = self._depth + 1
+        if depth > self._deepest:
+            if self._listening:
+                self._listen(False)
+            if depth > MAX_DEPTH:
+                raise OversizedIndex(f"XML deeper than {MAX_DEPTH} elements", where=self._where)
+            return
+        self._listen(True)
+        self._sink.start(depth, name.rpartition(":")[2], attributes)
 
     def _end(self, name: str) -> None:
-        if self._depth <= self._sink.deepest:
-            self._sink.end(self._depth, name.rpartition(":")[2], "".join(self._text))
-        if self._length:
-            self._text.clear()
-            self._length = 0
-        self._depth -= 1
+        depth = self._depth
+        self._depth = depth - 1
+        if depth > self._deepest:
+            return
+        text = "".join(self._text)
+        if self._listening:
+            self._listen(False)
+        self._sink.end(depth, name.rpartition(":")[2], text)
 
     def _characters(self, text: str) -> None:
         self._length += len(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -104,43 +104,59 @@ class Broken(AssertionError):
     """The upstream did not keep a promise, or a required file is absent."""
 
 
-def drive(
-    crawl: Crawl,
-    upstream: Mapping[str, bytes],
-    *,
-    headers: Mapping[str, Mapping[str, str]] | None = None,
-) -> Run:
-    """Run ``crawl`` over ``upstream`` (URL relative to its base -> bytes)."""
+Answer = tuple[bytes, Mapping[str, str]]
+Upstream = Mapping[str, bytes] | Callable[[str, Wanted], Answer | None]
+
+
+def drive(crawl: Crawl, upstream: Upstream) -> Run:
+    """Run ``crawl`` over ``upstream``: URL -> bytes, or (URL, wanted) -> (bytes, headers).
+
+    Does what the mirror owes a crawl: one request for one path, none for bytes
+    that a SHA-256 names and that are here already, promises held.
+    """
     run = Run()
     queue = list(crawl.start())
     seen: set[str] = set()
+    held: dict[str, bytes] = {}
     while queue:
         wanted = queue.pop(0)
         check_path(wanted.path)
         if wanted.path in seen:
             continue
         seen.add(wanted.path)
-        url = wanted.url or quote(wanted.path, safe="/~+^")
-        run.asked.append(url)
         run.wanted.append(wanted)
         if wanted.confirm:
             run.confirmed.append(wanted.path)
-        data = upstream.get(url)
-        result: Result
-        if data is None:
-            if wanted.required:
-                raise Broken(f"absent: {url}")
-            result = Absent()
-        else:
-            for algorithm, promised in wanted.digests.items():
-                if hashlib.new(algorithm, data).hexdigest() != promised:
-                    raise Broken(f"not the promised {algorithm}: {url}")
-            if wanted.size is not None and wanted.size != len(data):
-                raise Broken(f"not the promised size: {url}")
+        result = _fetch(wanted, upstream, held, run)
+        if isinstance(result, Found):
+            data = result.body.open().read()
+            held[sha256_of(data)] = data
             if wanted.keep:
                 run.files[wanted.path] = data
-            result = Found(MemoryBody(data), (headers or {}).get(url, {}))
-        if wanted.parse or data is None:
+        elif wanted.required:
+            raise Broken(f"absent: {run.asked[-1]}")
+        if wanted.parse or isinstance(result, Absent):
             queue.extend(crawl.feed(wanted, result))
     run.files.update(dict(crawl.facts()))
     return run
+
+
+def _fetch(wanted: Wanted, upstream: Upstream, held: Mapping[str, bytes], run: Run) -> Result:
+    known = held.get(wanted.digests.get("sha256", ""))
+    if known is not None:
+        return Found(MemoryBody(known))
+    url = wanted.url or quote(wanted.path, safe="/~+^")
+    run.asked.append(url)
+    headers: Mapping[str, str] = {}
+    if callable(upstream):
+        data, headers = upstream(url, wanted) or (None, {})
+    else:
+        data = upstream.get(url)
+    if data is None:
+        return Absent()
+    for algorithm, promised in wanted.digests.items():
+        if hashlib.new(algorithm, data).hexdigest() != promised:
+            raise Broken(f"not the promised {algorithm}: {url}")
+    if wanted.size is not None and wanted.size != len(data):
+        raise Broken(f"not the promised size: {url}")
+    return Found(MemoryBody(data), headers)

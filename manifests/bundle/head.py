@@ -160,7 +160,10 @@ def read_head(file: BinaryIO, *, copies: bool = True) -> Head | None:
         if not found:
             return None
         problem = MalformedPart("the record PART is damaged")
-    return Head(record, _copies(found), problem)
+    read = _copies(found)
+    if found and read is None and problem is None:
+        problem = MalformedPart("the signed metadata in its head is damaged")
+    return Head(record, read, problem)
 
 
 def _copies(found: dict[str, bytes]) -> Copies | None:

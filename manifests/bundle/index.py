@@ -148,6 +148,16 @@ class Index:
         """All entries, in the order of the payload."""
         return self._from(0)
 
+    def encoded(self) -> Iterator[IndexEntry]:
+        """The entries with another codec than `RAW`; they name a base."""
+        for line in _lines(self._blocks()):
+            if b"\traw\t-\t" not in line:
+                yield parse_line(line)
+
+    def _blocks(self) -> Iterator[bytes]:
+        for start in range(0, len(self._text), 1 << 20):
+            yield self._text[start : start + (1 << 20)]
+
     def of_part(self, part: int) -> Iterator[IndexEntry]:
         """The entries that have bytes in ``part``, in order."""
         start = self._first_in(part)

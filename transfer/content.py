@@ -1,0 +1,183 @@
+"""What must cross: the stored blobs of a bundle, found with flat memory.
+
+Everything that is in the new trees and in no base tree. The list lives in a
+temporary SQLite file, so that a million blobs cost no memory.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from manifests.bundle.index import RAW, TREE_DELTA
+from manifests.digest import Digest
+from manifests.state import StateRow, StateTable
+from manifests.tree import Entry, Tree, delta, diff
+from store.blobs import BlobBatch
+from store.store import Store
+
+_FEW: Final = 100_000
+"""Candidates that are held in memory while the base trees are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A blob that crosses, as it is stored in the bundle."""
+
+    digest: Digest
+    size: int
+    codec: str
+    base: Digest | None
+    stored: Digest
+    stored_size: int
+
+
+class Content:
+    """The list of blobs of one bundle, in the order of the payload."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._db = database
+        database.executescript(
+            "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-16000;"
+            "CREATE TABLE blob (place INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE,"
+            " size INTEGER NOT NULL, codec TEXT NOT NULL, base TEXT,"
+            " stored TEXT NOT NULL, stored_size INTEGER NOT NULL)"
+        )
+
+    def add(self, blobs: Iterable[Stored]) -> None:
+        """Add blobs; one that is in the list already stays where it is."""
+        self._db.executemany(
+            "INSERT OR IGNORE INTO blob (digest, size, codec, base, stored, stored_size)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            ((b.digest, b.size, b.codec, b.base, b.stored, b.stored_size) for b in blobs),
+        )
+
+    def drop_known(self, trees: Iterable[Tree]) -> None:
+        """Take out the raw blobs that any of ``trees`` names."""
+        trees = list(trees)
+        count = self.count()
+        if not count or not trees:
+            return
+        if count <= _FEW:
+            wanted = {str(row[0]) for row in self._db.execute("SELECT digest FROM blob")}
+            found: Iterable[str] = {
+                entry.digest for tree in trees for entry in tree.entries() if entry.digest in wanted
+            }
+        else:
+            found = (entry.digest for tree in trees for entry in tree.entries())
+        self._db.executemany(
+            "DELETE FROM blob WHERE digest = ? AND codec = 'raw'", ((digest,) for digest in found)
+        )
+
+    def count(self) -> int:
+        return int(self._db.execute("SELECT count(*) FROM blob").fetchone()[0])
+
+    def stored_bytes(self) -> int:
+        """The sum of all stored bytes."""
+        query = "SELECT coalesce(sum(stored_size), 0) FROM blob"
+        return int(self._db.execute(query).fetchone()[0])
+
+    def member_bytes(self) -> int:
+        """The room of all members, with tar headers and padding."""
+        query = "SELECT coalesce(sum(512 + (stored_size + 511) / 512 * 512), 0) FROM blob"
+        return int(self._db.execute(query).fetchone()[0])
+
+    def line_bytes(self) -> int:
+        """The bytes of all index lines but their locations."""
+        query = (
+            "SELECT coalesce(sum(64 + 1 + length(size) + 1 + length(codec) + 1"
+            " + coalesce(length(base), 1) + 1 + 64 + 1 + length(stored_size) + 1 + 1), 0)"
+            " FROM blob"
+        )
+        return int(self._db.execute(query).fetchone()[0])
+
+    def __iter__(self) -> Iterator[Stored]:
+        query = "SELECT digest, size, codec, base, stored, stored_size FROM blob ORDER BY place"
+        for row in self._db.execute(query):
+            base = None if row[3] is None else Digest(row[3])
+            yield Stored(Digest(row[0]), row[1], row[2], base, Digest(row[4]), row[5])
+
+
+@contextmanager
+def open_content(folder: Path) -> Iterator[Content]:
+    """An empty list in a new file in ``folder``."""
+    with closing(sqlite3.connect(folder / "content.sqlite", isolation_level=None)) as database:
+        database.execute("BEGIN")
+        yield Content(database)
+
+
+def gather(
+    store: Store, state: StateTable, base: StateTable, content: Content, batch: BlobBatch | None
+) -> list[Digest]:
+    """Fill ``content`` with what turns ``base`` into ``state``; the tree deltas made.
+
+    Without ``batch`` (a dry run) deltas are measured and not kept. Raises
+    BlobMissing when a tree of ``state`` is not there.
+    """
+    deltas = []
+    changed = [row for row in state.rows if base.row(row.repository) != row]
+    for row in changed:
+        before = base.row(row.repository)
+        if before is not None and before.tree == row.tree:
+            continue
+        stored = _stored_tree(store, row, before, batch)
+        if stored.codec == TREE_DELTA:
+            deltas.append(stored.stored)
+        content.add([stored])
+    for row in changed:
+        before = base.row(row.repository)
+        if before is None or before.tree != row.tree:
+            content.add(_new_blobs(store, row, before))
+    content.drop_known(store.tree(row.tree) for row in base.rows)
+    return deltas
+
+
+def _stored_tree(
+    store: Store, row: StateRow, before: StateRow | None, batch: BlobBatch | None
+) -> Stored:
+    """The tree itself, or the delta from its base if that is smaller."""
+    raw = Stored(row.tree, row.tree_size, RAW, None, row.tree, row.tree_size)
+    if before is None:
+        return raw
+    old, new = store.tree(before.tree), store.tree(row.tree)
+    size = 0
+    for line in delta(old, new):
+        size += len(line)
+        if size >= row.tree_size:
+            return raw
+    if batch is None:
+        return Stored(row.tree, row.tree_size, TREE_DELTA, before.tree, row.tree, size)
+    digest, size = batch.put_stream(blocks(delta(old, new)))
+    return Stored(row.tree, row.tree_size, TREE_DELTA, before.tree, digest, size)
+
+
+def _new_blobs(store: Store, row: StateRow, before: StateRow | None) -> Iterator[Stored]:
+    new = store.tree(row.tree)
+    if before is None:
+        entries: Iterable[Entry] = new.entries()
+    else:
+        changes = diff(store.tree(before.tree), new)
+        entries = (
+            change.after
+            for change in changes
+            if change.after is not None
+            and (change.before is None or change.before.digest != change.after.digest)
+        )
+    for entry in entries:
+        yield Stored(entry.digest, entry.size, RAW, None, entry.digest, entry.size)
+
+
+def blocks(lines: Iterable[bytes], size: int = 1 << 20) -> Iterator[bytes]:
+    """Many small pieces of bytes as few of about ``size`` bytes."""
+    block = bytearray()
+    for line in lines:
+        block += line
+        if len(block) >= size:
+            yield bytes(block)
+            block.clear()
+    if block:
+        yield bytes(block)

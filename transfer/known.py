@@ -1,0 +1,127 @@
+"""The bundles that an inside knows: authentic manifests, and which parts are done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from manifests.bundle import Copies, Manifest, PartRow, parse_parts
+from manifests.bundle.parts import MAX_TABLE
+from manifests.digest import Digest
+from store.ledger import ReadTransaction, WriteTransaction
+from store.records import BundleRecord, PartRecord, PinKind
+from store.store import Store
+from transfer.plan import read_manifest
+
+
+class PartState(StrEnum):
+    """How far an inside has come with a part."""
+
+    MISSING = "missing"
+    WAITING = "waiting"
+    """Here, but a blob in it goes on in a part that is not."""
+    DONE = "done"
+
+
+@dataclass(slots=True)
+class Known:
+    """One authentic bundle of an inside."""
+
+    manifest: Manifest
+    digest: Digest
+    rows: tuple[PartRow, ...]
+    done: set[int] = field(default_factory=set)
+    """Parts of which nothing more is needed."""
+    indexed: bool = False
+    """Its index is here, checked and pinned."""
+    imported: bool = False
+    """Nothing more is needed of any part."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.manifest.epoch}/{self.manifest.sequence}"
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Epoch and sequence."""
+        return self.manifest.epoch, self.manifest.sequence
+
+    @property
+    def key(self) -> str:
+        """The beginning of its pins and holds."""
+        return f"in:{self.manifest.stream}:{self.manifest.epoch}:{self.manifest.sequence}"
+
+    def row(self, part: int) -> PartRow:
+        return self.rows[part - 1]
+
+    def missing_parts(self) -> list[int]:
+        return [row.part for row in self.rows if row.part not in self.done]
+
+
+def load_known(store: Store, tx: ReadTransaction, stream: str) -> dict[Digest, Known]:
+    """All bundles of a stream by manifest digest; part tables only of open ones."""
+    found = {}
+    pinned = {pin.key for pin in tx.pins()}
+    for record in tx.bundles(stream):
+        manifest = read_manifest(store, record.manifest)
+        known = Known(manifest, record.manifest, (), imported=record.imported is not None)
+        if not known.imported:
+            table = store.small(manifest.part_table.digest, MAX_TABLE)
+            known.rows = parse_parts(table, manifest.parity.parts)
+            known.done = {
+                part.index
+                for part in tx.parts(stream, record.epoch, record.sequence)
+                if part.state == PartState.DONE
+            }
+        known.indexed = f"{known.key}:lists" in pinned
+        found[record.manifest] = known
+    return found
+
+
+def keep_documents(store: Store, copies: Copies) -> list[Digest]:
+    """Keep the signed metadata as blobs, in the order of the head."""
+    with store.blobs.batch() as batch:
+        return [batch.put_bytes(data)[0] for _, data in copies.members()]
+
+
+def record_bundle(
+    tx: WriteTransaction, known: Known, documents: list[Digest], now: datetime
+) -> None:
+    """Remember an authentic bundle and pin its documents."""
+    manifest = known.manifest
+    tx.add_bundle(
+        BundleRecord(
+            stream=manifest.stream,
+            epoch=manifest.epoch,
+            sequence=manifest.sequence,
+            kind=manifest.kind,
+            manifest=known.digest,
+            previous=manifest.previous or "",
+            state=manifest.state.digest,
+            index=manifest.index.digest,
+            created=manifest.created,
+            size=sum(row.offset + row.length for row in known.rows),
+            parts=len(known.rows),
+            base=[
+                [row.repository, row.format, row.serial, row.tree, row.tree_size]
+                for row in manifest.base.rows
+            ],
+            retain=manifest.retain,
+            received=now,
+        )
+    )
+    for row in known.rows:
+        set_part(tx, known, row, PartState.MISSING)
+    tx.pin(f"{known.key}:documents", sorted(set(documents)), PinKind.BLOBS, "received bundle")
+
+
+def set_part(tx: WriteTransaction, known: Known, row: PartRow, state: PartState) -> None:
+    """Remember how far an inside has come with a part."""
+    manifest = known.manifest
+    tx.set_part(
+        PartRecord(
+            manifest.stream, manifest.epoch, manifest.sequence, row.part, "", row.length,
+            row.digest, state,
+        )
+    )  # fmt: skip

@@ -1,1 +1,10 @@
-"""HTTP: gate, routing, bodies, listings."""
+"""HTTP: gate, routing, bodies, listings.
+
+``serve(Settings(store=..., serve=zone.serve, keys=...))`` serves a store until SIGTERM.
+"""
+
+from repo_server.supervisor import Server, serve
+from repo_server.service import Miss
+from repo_server.settings import Limits, Settings
+
+__all__ = ["Limits", "Miss", "Server", "Settings", "serve"]

@@ -1,0 +1,87 @@
+"""Looking a path up: the format's answer, the grace period, and the head to send."""
+
+from __future__ import annotations
+
+import time
+
+from manifests.errors import BlobMissing
+from manifests.formats.base import Answer, Missing, Request, SendEntry
+from manifests.tree import PRIVATE
+from repo_server.connection import Call
+from repo_server.ready import Ready, file_fields, full_head
+from repo_server.settings import Settings
+from repo_server.site import Edition, InRepository
+from repo_server.target import Target
+from store.store import Store
+
+#: What a detached signature's name adds to that of the file that it signs.
+SIGNATURES = (".asc", ".sig", ".gpg")
+#: Below this age (seconds) a time of whole seconds does not tell two publications apart.
+_YOUNG = 2.0
+
+
+def look_up(
+    settings: Settings, edition: Edition, where: InRepository, call: Call, target: Target
+) -> tuple[Answer, Edition]:
+    """Ask the format; for what is gone, ask the editions of the grace period."""
+    path = where.path
+    if path == PRIVATE.rstrip("/") or path.startswith(PRIVATE):
+        return Missing(), edition
+    headers = {name.lower(): ", ".join(call.headers.getall(name)) for name in call.headers}
+    request = Request(path, call.method, target.query, headers)
+    answer = edition.format.answer(request, edition.view)
+    if isinstance(answer, Missing) and where.live is not None:
+        oldest = time.time() - settings.serve.grace
+        for past in where.live.past:
+            if past.replaced < oldest:
+                break
+            try:
+                earlier = past.format.answer(request, past.view)
+            except BlobMissing:
+                continue
+            if isinstance(earlier, SendEntry) and earlier.immutable:
+                answer, edition = earlier, past
+                break
+    if isinstance(answer, SendEntry) and answer.entry.path.startswith(PRIVATE):
+        return Missing(), edition
+    return answer, edition
+
+
+def prepare(store: Store, edition: Edition, where: InRepository, answer: SendEntry) -> Ready:
+    """Work out the head. Raises BlobMissing."""
+    entry = answer.entry
+    file = str(store.blobs.path(entry.digest))
+    young = time.time() - edition.published < _YOUNG
+    modified = 0 if young and not answer.immutable else int(edition.published)
+    fields = file_fields(
+        entry.digest,
+        answer.content_type,
+        modified,
+        immutable=answer.immutable or where.live is None,
+        extra=answer.headers,
+    )
+    marks = (
+        where.live is not None
+        and not answer.immutable
+        and any(edition.view.lookup(entry.path + each) for each in SIGNATURES)
+    )
+    return Ready(
+        digest=entry.digest,
+        size=entry.size,
+        file=file,
+        repository=where.name,
+        path=entry.path,
+        fields=fields,
+        head=full_head(fields, entry.size),
+        modified=modified,
+        marks=marks,
+        identity=edition.identity,
+    )
+
+
+def signed_path(path: str) -> str | None:
+    """What the file at ``path`` signs, if it is a detached signature by its name."""
+    for ending in SIGNATURES:
+        if path.endswith(ending):
+            return path.removesuffix(ending)
+    return None

@@ -1,0 +1,317 @@
+"""From a request to an answer: route, gate, format, body."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+from urllib.parse import quote
+
+from aiohttp.http import RawRequestMessage
+
+from manifests.digest import Digest
+from manifests.errors import BlobMissing
+from manifests.formats.base import SendBytes, SendEntry, SendListing
+from repo_server import pages, setup
+from repo_server.bodies import Bodies, read_body
+from repo_server.connection import Call
+from repo_server.follow import Follower
+from repo_server.lookup import look_up, prepare, signed_path
+from repo_server.marks import Marks
+from repo_server.ready import (
+    Ready,
+    Reply,
+    bytes_reply,
+    file_reply,
+    stream_reply,
+    text_reply,
+)
+from repo_server.settings import Settings
+from repo_server.site import Edition, InRepository, Page, Site
+from repo_server.target import Target, parse_target
+from store.records import Hold
+from store.store import Store
+
+#: How long after a switch a client may still ask for the signature of the old index, seconds.
+_SIGNATURE_GRACE = 300.0
+_T = TypeVar("_T")
+_ROWS = 500
+_CONDITIONS = ("Range", "If-None-Match", "If-Modified-Since", "If-Range")
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """What a client asked for and did not get."""
+
+    format: str
+    repository: str
+    want: str
+
+
+class RepoService:
+    """Answers the requests of one worker."""
+
+    def __init__(self, store: Store, settings: Settings, follower: Follower, marks: Marks) -> None:
+        self._store = store
+        self._settings = settings
+        self._follower = follower
+        self._marks = marks
+        self._bodies = Bodies(settings.limits)
+        # Look-ups touch the disk, and formats may compute: never on the event loop.
+        self._pool = ThreadPoolExecutor(4, thread_name_prefix="answers")
+        self._misses: Counter[Miss] = Counter()
+        self.limits = settings.limits
+        self.access_log = settings.access_log
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def take_misses(self) -> list[tuple[Miss, int]]:
+        """What was missed since the last call, and how often."""
+        found = list(self._misses.items())
+        self._misses.clear()
+        return found
+
+    def quick(self, message: RawRequestMessage, peer: str) -> tuple[bytes, bytes] | None:
+        """A small file that was asked for before: no look-up, no SQL, no task."""
+        site = self._follower.site
+        ready = site.ready.get(message.path)
+        if ready is None or message.method != "GET" or self.access_log:
+            return None
+        headers = message.headers
+        for name in _CONDITIONS:
+            if name in headers:
+                return None
+        body = self._bodies.get(ready.digest)
+        if body is None or not site.gate.allow("", ready.repository, ready.path, ready.digest):
+            return None
+        if ready.marks:
+            self._marks.put(peer, ready.repository, ready.path, ready.identity)
+        return ready.head, body
+
+    async def answer(self, call: Call) -> Reply:
+        """Answer one request. Raises StoreError."""
+        head_only = call.method == "HEAD"
+        if call.method not in ("GET", "HEAD"):
+            return text_reply(405, "Only GET and HEAD are answered here.", Allow="GET, HEAD")
+        target = parse_target(call.target)
+        if target is None:
+            return text_reply(400, "This is not a path.", head_only=head_only)
+        site = self._follower.site
+        reply = await self._try(site, call, target)
+        if isinstance(reply, Reply):
+            return reply
+        # Another worker may have told this client of what we have not seen yet.
+        await self._follower.refresh()
+        if self._follower.site is not site:
+            reply = await self._try(self._follower.site, call, target)
+            if isinstance(reply, Reply):
+                return reply
+        miss, absent = reply
+        if miss is not None and (miss in self._misses or len(self._misses) < 10_000):
+            self._misses[miss] += 1
+        return absent
+
+    async def _try(
+        self, site: Site, call: Call, target: Target
+    ) -> Reply | tuple[Miss | None, Reply]:
+        """The answer, or what is missing and how to say so."""
+        head_only = call.method == "HEAD"
+        known = site.ready.get(call.target)
+        if known is not None:
+            return await self._file(site, call, known)
+        not_found = text_reply(404, "Nothing is here.", head_only=head_only)
+        if target.empty_segment:
+            return not_found
+        route = await self._in_pool(lambda: site.route(target.path))
+        if route is None:
+            return None, not_found
+        if isinstance(route, Page):
+            return await self._page(site, call, route, target)
+        try:
+            return await self._in_repository(site, call, route, target)
+        except BlobMissing as error:
+            # gc may have taken a past snapshot; what is live must be there.
+            if route.live is None:
+                return None, not_found
+            if self._follower.site is site:
+                await self._follower.refresh()
+            if self._follower.site is site:
+                raise error
+            return None, not_found
+
+    # --- pages of the server ----------------------------------------------------
+
+    async def _page(
+        self, site: Site, call: Call, page: Page, target: Target
+    ) -> Reply | tuple[None, Reply]:
+        head_only = call.method == "HEAD"
+        base = setup.base_url(self._settings, call.headers.get("Host"), call.local)
+        if page.kind == "folder":
+            return _moved(quote(target.path) + "/")
+        if page.kind == "health":
+            if self._follower.well:
+                return text_reply(200, "ok", head_only=head_only)
+            return text_reply(503, "the ledger cannot be read", head_only=head_only)
+        if page.kind == "home":
+            with_holds = await self._in_pool(lambda: pages.home(site, self._holds()))
+            return self._html(call, with_holds)
+        if page.kind == "setup":
+            return self._html(call, pages.setup(site, base))
+        if page.kind == "format":
+            return self._html(call, pages.of_format(site, page.name))
+        live = site.repositories[page.name]
+        if page.kind == "key":
+            keys = await self._in_pool(lambda: setup.key_file(self._settings, page.name, live))
+            if not keys:
+                return None, text_reply(
+                    404, "No key of this repository is pinned or approved.", head_only=head_only
+                )
+            return bytes_reply(
+                200, keys, "application/pgp-keys", headers=call.headers, head_only=head_only
+            )
+        text = await self._in_pool(
+            lambda: setup.repo_file(self._settings, page.name, live, base).encode()
+        )
+        return bytes_reply(
+            200,
+            text,
+            "text/plain; charset=utf-8",
+            headers=call.headers,
+            extra={"Vary": "Host"},
+            head_only=head_only,
+        )
+
+    def _html(self, call: Call, text: str) -> Reply:
+        return bytes_reply(
+            200,
+            text.encode(),
+            pages.HTML,
+            headers=call.headers,
+            head_only=call.method == "HEAD",
+        )
+
+    def _holds(self) -> list[Hold]:
+        with self._store.ledger.read() as tx:
+            return tx.holds()
+
+    # --- repositories -----------------------------------------------------------
+
+    async def _in_repository(
+        self, site: Site, call: Call, where: InRepository, target: Target
+    ) -> Reply | tuple[Miss | None, Reply]:
+        head_only = call.method == "HEAD"
+        first = await self._edition_of_signature(site, call, where)
+        if first is None:
+            return None, text_reply(404, "Nothing is here.", head_only=head_only)
+        answer, edition = await self._in_pool(
+            lambda: look_up(self._settings, first, where, call, target)
+        )
+        if isinstance(answer, SendEntry):
+            entry = answer
+            ready = await self._in_pool(lambda: prepare(self._store, edition, where, entry))
+            if self._may_be_remembered(where, edition, ready, entry):
+                site.remember(call.target, ready)
+            return await self._file(site, call, ready)
+        if isinstance(answer, SendListing):
+            if not site.gate.allow("", where.name, answer.folder, None):
+                return _refused(None, head_only=head_only)
+            rows = pages.listing(edition.view, where, answer.folder, site.gate)
+            return stream_reply(self._stream(rows), pages.HTML, head_only=head_only)
+        if isinstance(answer, SendBytes):
+            if not site.gate.allow("", where.name, where.path, None):
+                return _refused(None, head_only=head_only)
+            return _made(answer, call, where)
+        body = answer.body or b"Nothing is here.\n"
+        absent = bytes_reply(404, body, answer.content_type, head_only=head_only, by_us=False)
+        its = edition.publication
+        wanted = Miss(its.format, where.name, answer.want) if answer.want and where.live else None
+        return wanted, absent
+
+    async def _edition_of_signature(
+        self, site: Site, call: Call, where: InRepository
+    ) -> Edition | None:
+        """The edition to look into: the live one, but for the signature of what this client
+        got from another one a moment ago. None: this worker does not know that one yet."""
+        live = where.live
+        signed = signed_path(where.path)
+        if live is None or signed is None:
+            return where.edition
+        seen = self._marks.get(call.peer, where.name, signed)
+        if seen in (0, live.edition.identity):
+            return live.edition
+        oldest = time.time() - _SIGNATURE_GRACE
+        for past in live.past:
+            if past.identity == seen:
+                return past if past.replaced >= oldest else live.edition
+        await self._follower.refresh()
+        return live.edition if self._follower.site is site else None
+
+    def _may_be_remembered(
+        self, where: InRepository, edition: Edition, ready: Ready, answer: SendEntry
+    ) -> bool:
+        """Not what depends on the client or on the time."""
+        if where.live is None:
+            return True
+        if edition is not where.live.edition or answer.headers:
+            return False
+        return signed_path(where.path) is None and ready.modified != 0
+
+    async def _file(self, site: Site, call: Call, ready: Ready) -> Reply:
+        head_only = call.method == "HEAD"
+        if not site.gate.allow("", ready.repository, ready.path, ready.digest):
+            return _refused(ready.digest, head_only=head_only)
+        if ready.marks:
+            self._marks.put(call.peer, ready.repository, ready.path, ready.identity)
+        reply = file_reply(ready, call.headers, head_only=head_only)
+        if reply.status != 200 or head_only or ready.size > self.limits.small:
+            return reply
+        body = self._bodies.get(ready.digest)
+        if body is None:
+            body = await self._in_pool(lambda: read_body(ready))
+            self._bodies.put(ready.digest, body)
+        return Reply(200, reply.head, body, len(body))
+
+    # --- machinery --------------------------------------------------------------
+
+    async def _stream(self, rows: Iterator[str]) -> AsyncIterator[bytes]:
+        while block := await self._in_pool(lambda: "".join(islice(rows, _ROWS))):
+            yield block.encode("utf-8", "replace")
+
+    async def _in_pool(self, work: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+
+def _refused(digest: Digest | None, *, head_only: bool) -> Reply:
+    """451 for content that was denied, 403 for anything else that the gate keeps back."""
+    if digest is None:
+        return text_reply(403, "This is not for you.", head_only=head_only)
+    return text_reply(451, f"An operator denied this content: {digest}", head_only=head_only)
+
+
+def _moved(location: str) -> Reply:
+    return bytes_reply(301, b"", "text/plain", extra={"Location": location})
+
+
+def _made(answer: SendBytes, call: Call, where: InRepository) -> Reply:
+    """A body that the format made; its relative Location becomes a path of ours."""
+    extra = dict(answer.headers)
+    location = extra.get("Location")
+    if location is not None and not location.startswith(("http://", "https://", "/")):
+        folder = where.path.rpartition("/")[0]
+        path = f"{where.prefix}{folder}/{location}" if folder else where.prefix + location
+        extra["Location"] = quote(path, safe="/@")
+    return bytes_reply(
+        answer.status,
+        answer.body,
+        answer.content_type,
+        headers=call.headers,
+        extra=extra,
+        head_only=call.method == "HEAD",
+        by_us=False,
+    )

@@ -1,0 +1,98 @@
+"""What a server is told: where the store is, what it may serve, and its limits.
+
+Settings cross from the parent to its worker processes as one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from manifests.digest import Digest
+from manifests.zone.model import Serve
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one client, and all clients together, may take of one worker.
+
+    Sizes are bytes, times seconds.
+    """
+
+    connections: int = 4000
+    line: int = 8190
+    """Length of a request line, and of one header."""
+    headers: int = 64
+    """Number of header lines."""
+    idle: float = 75.0
+    """How long a connection may stay open without a complete request."""
+    stall: float = 60.0
+    """How long a client may take no byte of an answer."""
+    drain: float = 5.0
+    """How long running answers may go on after the server was told to stop."""
+    small: int = 64 << 10
+    """Files up to this size are kept in memory while they are asked for."""
+    memory: int = 64 << 20
+    """Bytes of such files that are kept."""
+    answers: int = 50_000
+    """Number of URLs whose answer is remembered within one generation."""
+    poll: float = 0.1
+    """How often the generation number is read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that ``serve`` needs to know.
+
+    ``keys`` are the public OpenPGP keys pinned inside (``require: signed_by``), ASCII
+    armored, by the name under which a repository is served. ``repository_key`` is the
+    public half of the key that signs derived metadata here.
+    """
+
+    store: Path
+    ledger_url: str | None = None
+    ledger_password: str = field(default="", repr=False)
+    serve: Serve = field(default_factory=Serve)
+    keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    repository_key: str = ""
+    access_log: bool = False
+    """Whether each answer is written to standard output as one line of JSON."""
+    limits: Limits = Limits()
+
+    def to_json(self) -> bytes:
+        serve = self.serve
+        return json.dumps(
+            {
+                "store": str(self.store.absolute()),
+                "ledger_url": self.ledger_url,
+                "ledger_password": self.ledger_password,
+                "serve": {
+                    "host": serve.host,
+                    "port": serve.port,
+                    "workers": serve.workers,
+                    "external_url": serve.external_url,
+                    "grace": serve.grace,
+                    "deny": sorted(serve.deny),
+                },
+                "keys": {name: list(armored) for name, armored in self.keys.items()},
+                "repository_key": self.repository_key,
+                "access_log": self.access_log,
+                "limits": {name: getattr(self.limits, name) for name in Limits.__slots__},
+            }
+        ).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Settings:
+        """What ``to_json`` wrote."""
+        values = json.loads(text)
+        serve = values.pop("serve")
+        deny = frozenset(Digest(text) for text in serve.pop("deny"))
+        return cls(
+            store=Path(values.pop("store")),
+            serve=Serve(deny=deny, **serve),
+            keys={name: tuple(armored) for name, armored in values.pop("keys").items()},
+            limits=Limits(**values.pop("limits")),
+            **values,
+        )

@@ -1,0 +1,264 @@
+"""The parent: opens the sockets, starts the workers, and starts a dead one again.
+
+Each worker has its own listening socket on the one address (``SO_REUSEPORT``, so that the
+kernel shares out connections), which the parent keeps: while a worker is started again,
+clients wait in its queue instead of being turned away. Workers are new processes, not
+forks, so the parent may have threads and open databases.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from manifests.errors import ConfigError, SluiceError, StoreError
+from repo_server.log import report
+from repo_server.marks import Marks
+from repo_server.service import Miss
+from repo_server.settings import Settings
+
+_TICK = 0.1
+_LINE_LIMIT = 1 << 20
+#: A worker that ends sooner than this many seconds after its start waits longer each time.
+_SETTLED = 10.0
+_LONGEST_PAUSE = 30.0
+_START_SECONDS = 60.0
+
+OnMiss = Callable[[Sequence[tuple[Miss, int]]], None]
+
+
+class _Worker:
+    """One place for a worker, and the process that fills it now."""
+
+    def __init__(self, settings: bytes, listener: socket.socket, marks: int) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._marks = marks
+        self.process: subprocess.Popen[bytes] | None = None
+        self.line: socket.socket | None = None
+        self.ready = False
+        self.failed: SluiceError | None = None
+        self.started = 0.0
+        self.again = 0.0
+        self._pause = _TICK
+        self._text = b""
+
+    def start(self) -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        inherited = (self._listener.fileno(), theirs.fileno(), self._marks)
+        root = str(Path(__file__).resolve().parents[1])
+        paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "repo_server.worker", *map(str, inherited)],
+                stdin=subprocess.PIPE,
+                pass_fds=inherited,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+            )
+        assert self.process.stdin is not None
+        try:
+            with self.process.stdin as pipe:
+                pipe.write(self._settings)
+        except BrokenPipeError:
+            pass  # it ended already; its exit code says so
+        self.line, self.ready, self._text = ours, False, b""
+        self.started = time.monotonic()
+
+    def read(self) -> list[dict[str, object]]:
+        """What it said since the last call."""
+        assert self.line is not None
+        try:
+            data = self.line.recv(1 << 16)
+        except (BlockingIOError, ConnectionError):
+            return []
+        *lines, self._text = (self._text + data).split(b"\n")
+        if len(self._text) > _LINE_LIMIT:
+            self._text = b""
+        return [json.loads(line) for line in lines]
+
+    def ended(self) -> int | None:
+        """The exit code of a process that ended; it is put away."""
+        if self.process is None or (code := self.process.poll()) is None:
+            return None
+        age = time.monotonic() - self.started
+        self._pause = _TICK if age > _SETTLED else min(self._pause * 2, _LONGEST_PAUSE)
+        self.again = time.monotonic() + self._pause
+        self.process = None
+        if self.line is not None:
+            self.line.close()
+            self.line = None
+        return code
+
+
+class Server:
+    """The parent's side of serving. ``run`` blocks; ``stop`` may be called from anywhere."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        on_miss: OnMiss | None = None,
+        announce: Callable[[str], None] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._on_miss = on_miss
+        self._announce = announce or _print
+        self._stopping = False
+        self.url = ""
+        """Where it serves; set before the workers are started."""
+        self.pids: list[int] = []
+
+    def stop(self) -> None:
+        """Let ``run`` end: running answers are finished, up to ``limits.drain`` seconds."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Serve until ``stop``. Raises ConfigError if the address cannot be listened on,
+        and what a worker said that could not start at all."""
+        with ExitStack() as stack:
+            listeners = _listen(self._settings)
+            for listener in listeners:
+                stack.callback(listener.close)
+            host, port = listeners[0].getsockname()[:2]
+            self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            marks = Marks.create()
+            stack.callback(os.close, marks)
+            text = self._settings.to_json()
+            workers = [_Worker(text, listener, marks) for listener in listeners]
+            try:
+                self._watch(workers)
+            finally:
+                for listener in listeners:
+                    listener.close()
+                self._end(workers)
+
+    def _watch(self, workers: list[_Worker]) -> None:
+        announced = False
+        began = time.monotonic()
+        with selectors.DefaultSelector() as selector:
+            while not self._stopping:
+                for worker in workers:
+                    code = worker.ended()
+                    if code is not None and not announced:
+                        raise worker.failed or StoreError(
+                            f"a worker of the server ended with {code} before it served",
+                            remedy="see its messages above",
+                        )
+                    if code is not None:
+                        report(f"a worker ended with {code} and is started again")
+                    if worker.process is None and time.monotonic() >= worker.again:
+                        worker.start()
+                self.pids = [each.process.pid for each in workers if each.process is not None]
+                self._listen_to(selector, workers)
+                if not announced and all(worker.ready for worker in workers):
+                    announced = True
+                    self._announce(f"serving {self.url}")
+                if not announced and time.monotonic() - began > _START_SECONDS:
+                    raise StoreError("the workers of the server did not start in time")
+
+    def _listen_to(self, selector: selectors.BaseSelector, workers: list[_Worker]) -> None:
+        lines = {worker.line: worker for worker in workers if worker.line is not None}
+        for line in lines:
+            selector.register(line, selectors.EVENT_READ)
+        ready = selector.select(_TICK)
+        for line in lines:
+            selector.unregister(line)
+        for key, _ in ready:
+            worker = lines[key.fileobj]  # type: ignore[index]
+            said = worker.read()
+            if not said:
+                time.sleep(_TICK)  # it ends; its exit code comes soon
+            for words in said:
+                self._hear(worker, words)
+
+    def _hear(self, worker: _Worker, words: dict[str, object]) -> None:
+        if "ready" in words:
+            worker.ready = True
+        if "failed" in words:
+            worker.failed = _failure(words)
+        rows = words.get("misses")
+        if isinstance(rows, list) and self._on_miss is not None:
+            self._on_miss([(Miss(str(f), str(r), str(w)), int(n)) for f, r, w, n in rows])
+
+    def _end(self, workers: list[_Worker]) -> None:
+        processes = [worker.process for worker in workers if worker.process is not None]
+        for process in processes:
+            process.terminate()
+        until = time.monotonic() + self._settings.limits.drain + 2.0
+        for process in processes:
+            try:
+                process.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        for worker in workers:
+            if worker.line is not None:
+                worker.line.close()
+                worker.line = None
+
+
+def serve(settings: Settings, *, on_miss: OnMiss | None = None) -> None:
+    """Serve a store until SIGTERM or SIGINT; nothing in it is written.
+
+    Prints ``serving http://HOST:PORT`` when all workers listen. ``on_miss`` is called in
+    this process, about once a second, with what clients asked for and did not get, and
+    how often. To be called from the main thread. Raises what ``Server.run`` raises.
+    """
+    server = Server(settings, on_miss=on_miss)
+    before = {
+        number: signal.signal(number, lambda *_: server.stop())
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        server.run()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _listen(settings: Settings) -> list[socket.socket]:
+    """One listening socket for each worker, all on the same address."""
+    host, port = settings.serve.host, settings.serve.port
+    listeners: list[socket.socket] = []
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        # Without SO_REUSEPORT: another server on this address must not share it unnoticed.
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            address = probe.getsockname()
+        for _ in range(settings.serve.workers):
+            listener = socket.socket(family, kind, protocol)
+            listeners.append(listener)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listener.bind(address)
+            listener.listen(1024)
+    except OSError as error:
+        for listener in listeners:
+            listener.close()
+        raise ConfigError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}",
+            remedy="choose another `serve: listen:` or stop what listens there (`ss -ltnp`)",
+        ) from error
+    return listeners
+
+
+def _failure(words: dict[str, object]) -> SluiceError:
+    return StoreError(str(words["failed"]), remedy=str(words.get("remedy", "")))
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,107 @@
+"""One worker process: ``python -m repo_server.worker LISTEN CONTROL MARKS``.
+
+The three words are descriptors that the parent left open: a listening socket, a socket
+to the parent, and the shared marks. The settings come as JSON on standard input. On the
+control socket the worker writes lines of JSON: ``{"ready": true}``,
+``{"misses": [[format, repository, want, count], ...]}``, ``{"failed": ..., "remedy": ...}``.
+When the parent is gone the worker ends, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+import sys
+
+from manifests.errors import SluiceError
+from repo_server.connection import Connections
+from repo_server.follow import Follower
+from repo_server.marks import Marks
+from repo_server.service import RepoService
+from repo_server.settings import Settings
+from store.store import Store
+
+
+class Control:
+    """The way to the parent. What cannot be sent at once is not sent."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self.line = line
+        line.setblocking(False)
+
+    def say(self, **words: object) -> None:
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            self.line.send(json.dumps(words).encode() + b"\n")
+
+    async def until_parent_ends(self) -> None:
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(ConnectionError):
+            while await loop.sock_recv(self.line, 1024):
+                pass
+
+
+async def work(settings: Settings, listener: socket.socket, control: Control, marks: Marks) -> None:
+    """Serve until SIGTERM, or until the parent is gone."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    with Store.open_read_only(
+        settings.store, settings.ledger_url, ledger_password=settings.ledger_password
+    ) as store:
+        follower = Follower(store, settings)
+        service = RepoService(store, settings, follower, marks)
+        connections = Connections(service)
+        server = await loop.create_server(connections, sock=listener, backlog=1024)
+        tasks = [
+            loop.create_task(follower.run()),
+            loop.create_task(connections.watch()),
+            loop.create_task(_tell_misses(service, control)),
+        ]
+        parent = loop.create_task(control.until_parent_ends())
+        parent.add_done_callback(lambda _: stop.set())
+        control.say(ready=True)
+        waiting = loop.create_task(stop.wait())
+        done, _ = await asyncio.wait([*tasks, waiting], return_when=asyncio.FIRST_COMPLETED)
+        server.close()
+        await connections.stop(settings.limits.drain)
+        for task in (*tasks, parent, waiting):
+            task.cancel()
+        await asyncio.gather(*tasks, parent, waiting, return_exceptions=True)
+        service.close()
+        follower.close()
+        for task in done:
+            if task is not waiting:
+                task.result()  # a duty that ended is a fault
+
+
+async def _tell_misses(service: RepoService, control: Control) -> None:
+    while True:
+        await asyncio.sleep(1.0)
+        found = service.take_misses()
+        for start in range(0, len(found), 100):
+            rows = [
+                [miss.format, miss.repository, miss.want, count]
+                for miss, count in found[start : start + 100]
+            ]
+            control.say(misses=rows)
+
+
+def main() -> int:
+    """Run one worker; the exit code of the process."""
+    listen, line, memory = map(int, sys.argv[1:4])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's; the parent passes it on
+    settings = Settings.from_json(sys.stdin.buffer.read())
+    control = Control(socket.socket(fileno=line))
+    try:
+        asyncio.run(work(settings, socket.socket(fileno=listen), control, Marks.attach(memory)))
+    except SluiceError as error:
+        control.say(failed=str(error), remedy=error.remedy)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

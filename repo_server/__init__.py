@@ -3,8 +3,8 @@
 ``serve(Settings(store=..., serve=zone.serve, keys=...))`` serves a store until SIGTERM.
 """
 
-from repo_server.supervisor import Server, serve
 from repo_server.service import Miss
 from repo_server.settings import Limits, Settings
+from repo_server.supervisor import Server, serve
 
 __all__ = ["Limits", "Miss", "Server", "Settings", "serve"]

@@ -149,7 +149,10 @@ def bytes_reply(
     close: bool = False,
     by_us: bool = True,
 ) -> Reply:
-    """A body made on the spot, by us or by a format from what others wrote. With the request's ``headers`` a 200 may become a 304."""
+    """A body made on the spot, by us or by a format from what others wrote.
+
+    With the request's ``headers`` a 200 may become a 304.
+    """
     fields = [("Content-Type", content_type), *(extra or {}).items()]
     safe = _PAGE_SAFE if by_us else _FILE_SAFE
     if status == 200 and headers is not None:

@@ -1,0 +1,323 @@
+"""Driving a format's crawl over a transport, to a complete and verified copy.
+
+First everything that must be parsed, then the rest: by then it is known how many bytes are
+needed. Bytes that the store holds already, by promised digest or from the previous tree,
+are asked of nobody. At the end the indexes that the copy stands on are asked for once
+more: if they changed, the copy is torn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from manifests import errors
+from manifests.digest import Digest, is_digest
+from manifests.formats.base import (
+    Absent,
+    Crawl,
+    Found,
+    Problem,
+    Result,
+    TreeView,
+    Unchanged,
+    Wanted,
+)
+from manifests.tree import Entry, check_path
+from mirror.report import Progress
+from mirror.source import Gathered, Plan
+from mirror.transport import FileBody, Got, Transport
+from store.blobs import BlobBatch
+from store.records import Validator
+from store.store import Store
+
+_MOST_PROBLEMS = 1000
+_MOST_FILES = 5_000_000
+
+
+@dataclass(slots=True)
+class _Confirm:
+    """A file that the copy stands on, as it was read."""
+
+    wanted: Wanted
+    seen: Validator | None
+    """None: it was absent."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """One run's state."""
+
+    crawl: Crawl
+    batch: BlobBatch
+    entries: dict[str, tuple[Digest, int] | None] = field(default_factory=dict)
+    """By path; None for what is not (yet) part of the tree."""
+    later: list[Wanted] = field(default_factory=list)
+    needed: int = 0
+    received: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    missing: int = 0
+    mismatches: list[tuple[Wanted, errors.UpstreamMismatch]] = field(default_factory=list)
+    validators: list[tuple[str, Validator]] = field(default_factory=list)
+    confirm: list[_Confirm] = field(default_factory=list)
+
+
+class CrawlSource:
+    """An upstream that is read file by file. See ``mirror.source.Source``."""
+
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        make_crawl: Callable[[TreeView | None], Crawl],
+        transport: Transport,
+        *,
+        previous: Digest | None,
+        accepted: frozenset[str],
+        progress: Progress,
+        clean: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._name = name
+        self._make_crawl = make_crawl
+        self._transport = transport
+        self._previous = None if previous is None else store.view(previous)
+        self._accepted = accepted
+        self._progress = progress
+        self._clean = clean
+
+    def plan(self, batch: BlobBatch) -> Plan:
+        """See ``Source``; indexes are fetched, the rest is only counted."""
+        run = self._parsed(batch)
+        updated = 0
+        for wanted in run.later:
+            updated += self._previous is not None and self._previous.lookup(wanted.path) is not None
+        return Plan(added=len(run.later) - updated, updated=updated, size=run.needed)
+
+    def gather(
+        self, batch: BlobBatch, wrong: list[str], guard: Callable[[Plan], None]
+    ) -> Gathered:
+        """See ``Source``. The guard has nothing to say: nothing of ours is deleted."""
+        run = self._parsed(batch)
+        self._store.require_free(run.needed, "this sync")
+        self._progress.expect(len(run.later), run.needed)
+        self._fetch(run, iter(run.later))
+        unexpected = [
+            error for wanted, error in run.mismatches if wanted.path not in self._accepted
+        ]
+        if unexpected:
+            if len(unexpected) > 1:
+                unexpected[0].add_note(f"{len(unexpected)} files differ from their promises")
+            raise unexpected[0]
+        if run.missing > len(run.problems):
+            run.problems.append(
+                Problem("*", f"{run.missing - len(run.problems)} more files are missing")
+            )
+        return Gathered(
+            _sorted(run.entries),
+            self._transport.source,
+            run.problems,
+            needed=run.needed,
+            downloaded=run.received,
+            facts=run.crawl.facts,
+            validators=run.validators,
+            confirm=lambda: self._confirmed(run),
+        )
+
+    def committed(self, tree: Digest) -> None:
+        """See ``Source``."""
+        self._clean()
+
+    # --- one run
+
+    def _parsed(self, batch: BlobBatch) -> _Run:
+        """Fetch and parse all indexes; the rest is in ``later``."""
+        run = _Run(self._make_crawl(self._previous), batch)
+        self._fetch(run, iter(run.crawl.start()), defer=True)
+        return run
+
+    def _fetch(self, run: _Run, wishes: Iterator[Wanted], *, defer: bool = False) -> None:
+        """Work through wishes and what follows from them.
+
+        The innermost source comes first, so that few indexes are open at once.
+        """
+        sources = [wishes]
+        pending = 0
+        while sources or pending:
+            while sources and pending < self._transport.capacity:
+                wanted = next(sources[-1], None)
+                if wanted is None:
+                    sources.pop()
+                elif not defer or self._is_new(run, wanted):
+                    if defer and not (wanted.parse or wanted.confirm or wanted.volatile):
+                        if not self._take_known(run, wanted):
+                            run.later.append(wanted)
+                            run.needed += wanted.size or 0
+                        continue
+                    followers = self._at_hand(run, wanted)
+                    if followers is not None:
+                        sources.append(iter(followers))
+                        continue
+                    self._transport.submit(wanted, self._known(wanted))
+                    pending += 1
+            for got in self._transport.collect() if pending else []:
+                pending -= 1
+                sources.append(iter(self._arrived(run, got)))
+
+    def _is_new(self, run: _Run, wanted: Wanted) -> bool:
+        if wanted.path in run.entries:
+            return False
+        if len(run.entries) >= _MOST_FILES:
+            raise errors.OversizedIndex(
+                f"the upstream names more than {_MOST_FILES} files", where=self._name
+            )
+        check_path(wanted.path)
+        run.entries[wanted.path] = None
+        return True
+
+    def _at_hand(self, run: _Run, wanted: Wanted) -> Iterable[Wanted] | None:
+        """What follows from a file whose bytes the store holds; None: it must be fetched."""
+        if not wanted.digests or wanted.volatile or not self._take_known(run, wanted):
+            return None
+        if not wanted.parse:
+            return ()
+        known = run.entries[wanted.path] or self._held(run, wanted)
+        assert known is not None
+        body = FileBody(self._store.blobs.path(known[0]), known[1], known[0])
+        return run.crawl.feed(wanted, Found(body))
+
+    def _take_known(self, run: _Run, wanted: Wanted) -> bool:
+        """Make an entry of a promised file that the store holds."""
+        known = self._held(run, wanted)
+        if known is None:
+            return False
+        if wanted.keep:
+            run.entries[wanted.path] = known
+        return True
+
+    def _held(self, run: _Run, wanted: Wanted) -> tuple[Digest, int] | None:
+        """Digest and size of the promised bytes, if the store holds them."""
+        if not wanted.digests:
+            return None
+        promised = wanted.digests.get("sha256", "").lower()
+        if is_digest(promised):
+            digest = Digest(promised)
+            # Not what waits in the batch: its file has no final name to be read by.
+            if not self._store.blobs.has(digest) or not run.batch.has(digest):
+                return None
+            size = self._store.blobs.size(digest)
+            return (digest, size) if wanted.size in (None, size) else None
+        entry = None if self._previous is None else self._previous.lookup(wanted.path)
+        if entry is None or self._previous is None or wanted.size not in (None, entry.size):
+            return None
+        for algorithm, value in wanted.digests.items():
+            if self._previous.checksum(wanted.path, algorithm) != value.lower():
+                return None
+        return entry.digest, entry.size
+
+    def _known(self, wanted: Wanted) -> Validator | None:
+        """What the upstream said of a volatile file the last time, if we still have it."""
+        if not wanted.volatile:
+            return None
+        with self._store.ledger.read() as tx:
+            known = tx.validator(self._name, self._key(wanted))
+        if known is None or not self._store.blobs.has(known.digest):
+            return None
+        return known
+
+    def _key(self, wanted: Wanted) -> str:
+        return f"{self._transport.source} {wanted.url or wanted.path}"
+
+    # --- what came
+
+    def _arrived(self, run: _Run, got: Got) -> Iterator[Wanted]:
+        """Enter one answer; yields what follows, while the body is there to be read."""
+        run.received += got.received
+        wanted = got.wanted
+        if isinstance(got.error, errors.UpstreamMismatch):
+            run.mismatches.append((wanted, got.error))
+            return
+        if got.error is not None:
+            raise got.error
+        result: Result
+        if got.absent:
+            result = Absent(got.absent)
+            if wanted.confirm:
+                run.confirm.append(_Confirm(wanted, None))
+            if wanted.required:
+                self._miss(run, wanted, got.absent)
+        else:
+            result = self._enter(run, got)
+        try:
+            if wanted.parse or got.absent:
+                yield from run.crawl.feed(wanted, result)
+        finally:
+            if got.file is not None:
+                got.file.unlink(missing_ok=True)
+
+    def _miss(self, run: _Run, wanted: Wanted, status: int) -> None:
+        run.missing += 1
+        if len(run.problems) < _MOST_PROBLEMS:
+            run.problems.append(Problem(wanted.path, f"missing upstream (status {status})"))
+
+    def _enter(self, run: _Run, got: Got) -> Result:
+        """Keep the bytes of one answer."""
+        wanted = got.wanted
+        if got.unchanged is not None:
+            digest, size = got.unchanged.digest, got.unchanged.size
+            run.batch.has(digest)
+            path = self._store.blobs.path(digest)
+        else:
+            assert got.file is not None
+            digest, size = run.batch.adopt(got.file)
+            path = got.file
+            self._progress.advance(1)
+        if wanted.keep:
+            run.entries[wanted.path] = (digest, size)
+        seen = Validator(
+            got.headers.get("etag", ""), got.headers.get("last-modified", ""), digest, size
+        )
+        if wanted.volatile and (seen.etag or seen.last_modified):
+            run.validators.append((self._key(wanted), seen))
+        if wanted.confirm:
+            run.confirm.append(_Confirm(wanted, seen))
+        body = FileBody(path, size, digest)
+        if got.unchanged is not None:
+            return Unchanged(body, got.headers)
+        return Found(body, got.headers)
+
+    def _confirmed(self, run: _Run) -> bool:
+        """Whether the files that the copy stands on are still the same upstream."""
+        before: dict[str, Validator | None] = {}
+        for one in run.confirm:
+            before[one.wanted.path] = one.seen
+            usable = one.seen if one.seen and (one.seen.etag or one.seen.last_modified) else None
+            self._transport.submit(one.wanted, usable)
+        same = True
+        for _ in range(len(run.confirm)):
+            for got in self._transport.collect():
+                same = _same(before[got.wanted.path], got) and same
+                if got.file is not None:
+                    got.file.unlink(missing_ok=True)
+        return same
+
+
+def _same(before: Validator | None, got: Got) -> bool:
+    if got.error is not None:
+        raise got.error
+    if got.unchanged is not None:
+        return True
+    if got.file is None or before is None:
+        return got.file is None and before is None
+    with got.file.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == before.digest
+
+
+def _sorted(entries: dict[str, tuple[Digest, int] | None]) -> Iterator[Entry]:
+    for path in sorted(entries, key=lambda path: path.encode()):
+        known = entries[path]
+        if known is not None:
+            yield Entry(path, *known)
+
+

@@ -12,7 +12,7 @@ from manifests.digest import Digest
 from manifests.formats.base import Problem, Spec
 from manifests.tree import PRIVATE, Entry, diff
 from manifests.zone import model as zone
-from mirror.checking import Checker, Verifier, signature_error, signature_problems
+from mirror.checking import Checker, signature_error, signature_problems
 from mirror.report import SHOWN, is_index, named, required
 from mirror.settings import Settings
 from mirror.source import Gathered, Plan, Source
@@ -58,7 +58,6 @@ class Attempts:
         spec: Spec,
         settings: Settings,
         checker: Checker,
-        verifier: Verifier,
         *,
         accept_removals: bool,
         pause: Callable[[float], None],
@@ -70,7 +69,6 @@ class Attempts:
         self._spec = spec
         self._settings = settings
         self._checker = checker
-        self._verifier = verifier
         self._accept_removals = accept_removals
         self._pause = pause
         self._most = most
@@ -104,7 +102,13 @@ class Attempts:
     ) -> Built | list[str] | None:
         """One attempt. A list names what was wrong; on the last one that is an error."""
         with self._store.blobs.batch() as batch:
-            gathered = source.gather(batch, wrong, self._guard)
+            try:
+                gathered = source.gather(batch, wrong, self._guard)
+            except errors.UpstreamMismatch:
+                # As likely an upstream in the middle of its update as a broken one.
+                if last:
+                    raise
+                return ["*"]
             if gathered is None:
                 return None
             tree = self._build(gathered, batch)
@@ -153,7 +157,6 @@ class Attempts:
         return signature_problems(
             self._store,
             self._checker,
-            self._verifier,
             self._repository.format,
             self._spec,
             tree.digest,

@@ -1,26 +1,22 @@
-"""What a sync asks of others: is the tree complete, and who signed it?"""
+"""What a sync asks of the store: is the tree complete, and who signed it?"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from manifests import errors
 from manifests.digest import Digest
-from manifests.formats.base import KEYS, Problem, Severity, Signed, Spec
+from manifests.formats.base import KEYS, Problem, Signed, Spec
 from manifests.tree import Entry
 from manifests.zone.model import Signers
-from store import checks
+from mirror.report import printable
+from store import checks, openpgp
 from store.blobs import BlobBatch
 from store.store import Store
 
-_MAX_KEY = 1 << 20
-_MAX_SIGNATURE = 1 << 20
-_AT_ONCE = 200
-"""Packages given to one run of the verifier."""
 _KEY_REMEDY = "check the keys in `signed_by`; if the vendor has a new one, verify its fingerprint"
 
 
@@ -35,15 +31,6 @@ class Checker(Protocol):
         self, format_name: str, spec: Spec, tree: Digest, batch: BlobBatch
     ) -> Iterable[Entry]:
         """Private files of a tree that was copied whole, sorted, as blobs in ``batch``."""
-
-
-class Verifier(Protocol):
-    """OpenPGP. Raises SignatureInvalid unless one of ``keys`` signed."""
-
-    def verify_detached(self, data: Path, signature: bytes, keys: Sequence[Path]) -> str: ...
-    def verify_rpms(self, paths: Sequence[Path], keys: Sequence[Path]) -> None: ...
-    def read_keys(self, armored: bytes) -> Sequence[tuple[str, str, bytes]]:
-        """Fingerprint, user id and ASCII-armored text of each key."""
 
 
 class Confined:
@@ -69,63 +56,39 @@ class Confined:
         return checks.private_files(self._store, format_name, spec, tree, batch)
 
 
-class NoVerifier:
-    """Stands where no key is asked for."""
-
-    def verify_detached(self, data: Path, signature: bytes, keys: Sequence[Path]) -> str:
-        """Refuses."""
-        raise self._error(keys)
-
-    def verify_rpms(self, paths: Sequence[Path], keys: Sequence[Path]) -> None:
-        """Refuses."""
-        raise self._error(keys)
-
-    def read_keys(self, armored: bytes) -> Sequence[tuple[str, str, bytes]]:
-        """Refuses."""
-        raise self._error(())
-
-    def _error(self, keys: Sequence[Path]) -> errors.ConfigError:
-        return errors.ConfigError("signatures cannot be verified here")
-
-
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys of ``signed_by``: their files, and what crosses under ``.sluice/keys/``."""
+    """The keys of ``signed_by``: armored, and as what crosses under ``.sluice/keys/``."""
 
-    paths: tuple[Path, ...]
-    files: tuple[tuple[str, bytes], ...]
-    digest: str
+    armored: tuple[bytes, ...] = ()
+    files: tuple[tuple[str, bytes], ...] = ()
+    digest: str = ""
     """Stands for all of them; "" without any."""
 
 
-def read_keys(signers: Signers, verifier: Verifier) -> Keys:
+def read_keys(signers: Signers) -> Keys:
     """Read the keys that zone.yaml names. Raises ConfigError."""
     files: dict[str, bytes] = {}
-    total = hashlib.sha256()
     for path in signers.signed_by:
         try:
             with path.open("rb") as file:
-                data = file.read(_MAX_KEY + 1)
+                data = file.read(openpgp.MAX_KEYS_BYTES + 1)
         except OSError as error:
             raise errors.ConfigError(
                 f"the key cannot be read: {error.strerror}",
                 where=str(path),
                 remedy="put the vendor's public key there, or change `signed_by`",
             ) from error
-        found = () if len(data) > _MAX_KEY else verifier.read_keys(data)
-        if not found:
-            raise errors.ConfigError("not an OpenPGP public key", where=str(path))
-        for fingerprint, _, armored in found:
-            files[f"{KEYS}{fingerprint.upper()}.asc"] = armored
-        total.update(hashlib.sha256(data).digest())
-    digest = total.hexdigest() if signers.signed_by else ""
-    return Keys(signers.signed_by, tuple(sorted(files.items())), digest)
+        for key in openpgp.read_keys(data, where=str(path)):
+            files[f"{KEYS}{key.fingerprint.upper()}.asc"] = key.armored
+    rows = tuple(sorted(files.items()))
+    armored = tuple(data for _, data in rows)
+    return Keys(armored, rows, hashlib.sha256(repr(rows).encode()).hexdigest() if rows else "")
 
 
 def signature_problems(
     store: Store,
     checker: Checker,
-    verifier: Verifier,
     format_name: str,
     spec: Spec,
     tree: Digest,
@@ -139,71 +102,17 @@ def signature_problems(
     ``before`` is a tree whose packages were verified with the same keys: packages that
     it holds are not verified again.
     """
-    if not keys.paths:
+    if not keys.armored:
         return []
     view = store.view(tree)
     verified = None if before is None else store.tree(before)
-    problems: list[Problem] = []
-    waiting: list[Signed] = []
-    for one in checker.signed(format_name, spec, tree, packages=packages):
-        entry = view.lookup(one.path)
-        if entry is None:
-            problems.append(Problem(one.path, "signed, but not there"))
-        elif one.kind == "openpgp-detached":
-            problems += _detached(store, verifier, view.lookup(one.signature), entry, one, keys)
-        elif one.kind == "rpm":
-            old = None if verified is None else verified.lookup(one.path)
-            if old is None or old.digest != entry.digest:
-                waiting.append(one)
-            if len(waiting) == _AT_ONCE:
-                problems += _packages(store, verifier, tree, waiting, keys)
-                waiting = []
-        else:
-            problems.append(Problem(one.path, f"an unknown kind of signature: {one.kind[:40]}"))
-    return problems + _packages(store, verifier, tree, waiting, keys)
 
+    def fresh(one: Signed) -> bool:
+        old = None if verified is None or one.kind != "rpm" else verified.lookup(one.path)
+        return old is None or old != view.lookup(one.path)
 
-def _detached(
-    store: Store,
-    verifier: Verifier,
-    signature: Entry | None,
-    entry: Entry,
-    one: Signed,
-    keys: Keys,
-) -> list[Problem]:
-    if signature is None:
-        return [Problem(one.path, f"not signed: {one.signature} is missing")]
-    if signature.size > _MAX_SIGNATURE:
-        return [Problem(one.signature, "not a signature: more than 1 MiB")]
-    with store.blobs.open(signature.digest) as file:
-        data = file.read(_MAX_SIGNATURE)
-    try:
-        verifier.verify_detached(store.blobs.path(entry.digest), data, keys.paths)
-    except errors.SignatureInvalid as error:
-        return [Problem(one.path, error.what)]
-    return []
-
-
-def _packages(
-    store: Store, verifier: Verifier, tree: Digest, waiting: Sequence[Signed], keys: Keys
-) -> list[Problem]:
-    """Verify packages together, and one by one only if that fails, to name the culprit."""
-    view = store.view(tree)
-    places = [(one.path, view.local(one.path)) for one in waiting]
-    if not places:
-        return []
-    try:
-        verifier.verify_rpms([place for _, place in places], keys.paths)
-        return []
-    except errors.SignatureInvalid:
-        pass  # told below, by name
-    problems = []
-    for path, place in places:
-        try:
-            verifier.verify_rpms([place], keys.paths)
-        except errors.SignatureInvalid as error:
-            problems.append(Problem(path, error.what, Severity.REQUIRED))
-    return problems
+    signed = checker.signed(format_name, spec, tree, packages=packages)
+    return list(openpgp.verify_signed(view, filter(fresh, signed), keys.armored))
 
 
 def signature_error(problems: Sequence[Problem], where: str) -> errors.SignatureInvalid:
@@ -211,5 +120,7 @@ def signature_error(problems: Sequence[Problem], where: str) -> errors.Signature
     first = problems[0]
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return errors.SignatureInvalid(
-        f"{first.path}: {first.what}{more}", where=where, remedy=_KEY_REMEDY
+        f"{printable(first.path)}: {printable(first.what)}{more}",
+        where=where,
+        remedy=_KEY_REMEDY,
     )

@@ -95,9 +95,7 @@ class CrawlSource:
             updated += self._previous is not None and self._previous.lookup(wanted.path) is not None
         return Plan(added=len(run.later) - updated, updated=updated, size=run.needed)
 
-    def gather(
-        self, batch: BlobBatch, wrong: list[str], guard: Callable[[Plan], None]
-    ) -> Gathered:
+    def gather(self, batch: BlobBatch, wrong: list[str], guard: Callable[[Plan], None]) -> Gathered:
         """See ``Source``. The guard has nothing to say: nothing of ours is deleted."""
         run = self._parsed(batch)
         self._store.require_free(run.needed, "this sync")
@@ -319,5 +317,3 @@ def _sorted(entries: dict[str, tuple[Digest, int] | None]) -> Iterator[Entry]:
         known = entries[path]
         if known is not None:
             yield Entry(path, *known)
-
-

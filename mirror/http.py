@@ -127,9 +127,7 @@ class HttpTransport:
         assert last is not None
         raise last
 
-    def _promised(
-        self, url: str, wanted: Wanted, known: Validator | None, *, mirrors: int
-    ) -> Got:
+    def _promised(self, url: str, wanted: Wanted, known: Validator | None, *, mirrors: int) -> Got:
         place = self._place(wanted)
         resumed = place.exists()
         if resumed and place.stat().st_size == wanted.size:
@@ -162,7 +160,7 @@ class HttpTransport:
         """Where to write. Only what was promised can be told again in a later run."""
         if wanted is not None and wanted.digests:
             promise = sorted((name, value.lower()) for name, value in wanted.digests.items())
-            key = hashlib.sha256(repr((promise, wanted.size)).encode()).hexdigest()
+            key = hashlib.sha256(repr((wanted.path, promise, wanted.size)).encode()).hexdigest()
             return self._folder / f"promised-{key}"
         with self._guard:
             self._count += 1
@@ -176,7 +174,9 @@ class HttpTransport:
         self, url: str, wanted: Wanted, known: Validator | None, place: Path, *, mirrors: int = 1
     ) -> Got:
         """Fetch from one address, again and again after what may pass."""
-        tries = self._connection.retries + 1 if mirrors == 1 else min(2, self._connection.retries + 1)
+        tries = (
+            self._connection.retries + 1 if mirrors == 1 else min(2, self._connection.retries + 1)
+        )
         strong = ""
         received = 0
         for turn in range(1, tries + 1):
@@ -295,7 +295,7 @@ class HttpTransport:
         )
 
 
-class _Restart(Exception):  # noqa: N818 - a turn of events, not an error
+class _Restart(Exception):
     """The partial file cannot be continued."""
 
 

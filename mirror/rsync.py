@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
+from urllib.parse import unquote
 
 from manifests import errors
 from manifests.zone.model import Connection
@@ -31,6 +32,7 @@ PARTIAL = ".~sluice~"
 _LINE = re.compile(rb"@([<>ch.*][^ ]{8,11}) +([0-9]+) (.*)\n", re.DOTALL)
 _ESCAPE = re.compile(rb"\\#([0-7]{3})")
 _RECEIVED = re.compile(rb"Total bytes received: ([0-9]+)\n")
+_NO_FOLDER = re.compile(r"(change_dir|link_stat) .*No such file or directory")
 _MAX_LINE = 16 << 10
 _STDERR_KEPT = 32 << 10
 _RETRY_CODES = frozenset({10, 12, 23, 24, 30, 35})
@@ -123,18 +125,43 @@ class Rsync:
         """Copy everything, then put it in place at once, then delete what is gone."""
         return self._retried(["--delay-updates", "--delete-after"], [], target)
 
-    def fetch_some(self, target: Path, paths: list[str]) -> Changes:
+    def fetch_some(self, target: Path, paths: list[str], most: int) -> Changes:
         """Copy the named files, as far as they are there; links come as the files they name.
 
-        Absent ones are no error; look for them in ``target`` afterwards.
+        Absent ones are no error; look for them in ``target`` afterwards. None that has
+        more than ``most`` bytes is fetched.
         """
         with tempfile.NamedTemporaryFile(prefix="sluice-paths-") as listing:
             for path in paths:
                 listing.write(path.encode("utf-8", "surrogateescape") + b"\0")
             listing.flush()
             words = [f"--files-from={listing.name}", "--from0", "--copy-links"]
-            words += ["--ignore-missing-args", "--no-dirs", "--no-implied-dirs"]
+            words += ["--ignore-missing-args", "--no-recursive", f"--max-size={most}"]
             return self._retried([], words, target, bear=frozenset({23, 24}))
+
+    def listing(self, folder: str) -> list[str] | None:
+        """The names in ``folder`` ("" or ending with a slash), folders with a slash; None:
+
+        there is no such folder.
+        """
+        found: list[str] = []
+
+        def take(flags: bytes, name: str) -> None:
+            if name != "./" and flags[1:2] in b"fdL":
+                found.append(name)
+
+        with tempfile.TemporaryDirectory(prefix="sluice-listing-") as empty:
+            words = ["--dry-run", "--no-recursive", "--dirs", "--copy-links"]
+            bear = frozenset({23})
+            try:
+                self._retried(
+                    words, [], Path(empty), show=False, bear=bear, folder=folder, take=take
+                )
+            except errors.UpstreamRefused:
+                if not folder:
+                    raise
+                return None
+        return found
 
     def _retried(
         self,
@@ -144,22 +171,27 @@ class Rsync:
         *,
         show: bool = True,
         bear: frozenset[int] = frozenset(),
+        folder: str = "",
+        take: Callable[[bytes, str], None] | None = None,
     ) -> Changes:
         tries = self._connection.retries + 1
         for turn in range(1, tries + 1):
             changes = Changes()
-            code, said = self._run([*mode, *filters], target, changes, show=show)
-            if code == 0 or (code in bear and turn == tries):
+            command = self.command([*mode, *filters], target, folder)
+            code, said = self._run(command, changes, show=show, take=take)
+            if code == 0:
                 return changes
             error = self._error(code, said)
             refused = isinstance(error, errors.UpstreamRefused | errors.StoreError)
+            if code in bear and turn == tries and not refused:
+                return changes
             final = code not in _RETRY_CODES and not _is_busy(said)
             if final or refused or turn == tries:
                 raise error
             self._pause(min(60.0, 2.0 ** (turn - 1)) * random.uniform(0.5, 1.0))  # noqa: S311
         raise AssertionError("not reached")
 
-    def command(self, words: list[str], target: Path) -> list[str]:
+    def command(self, words: list[str], target: Path, folder: str = "") -> list[str]:
         """The whole command line."""
         limit = self._connection.bandwidth
         wait = max(1, round(self._connection.timeout))
@@ -167,14 +199,21 @@ class Rsync:
             "rsync", "-rltH", "--omit-dir-times", "--chmod=D0755,F0644", "--munge-links",
             "-8", "--no-motd", "--no-human-readable", "--stats", "--info=nonreg0",
             "--out-format=@%i %l %n", f"--partial-dir={PARTIAL}",
-            f"--timeout={wait}", f"--contimeout={wait}",
+            f"--timeout={wait}", *([f"--contimeout={wait}"] if self._remote else []),
             # Ours alone: an upstream may not put anything there.
             "--exclude=/.sluice/", "--exclude=/.sluice",
             *([] if limit is None else [f"--bwlimit={max(1, limit // 1024)}"]),
-            *words, "--", self._address(), f"{target}/",
+            *words, "--", self._address() + folder, f"{target}/",
         ]  # fmt: skip
 
+    @property
+    def _remote(self) -> bool:
+        return not self.url.startswith("file://")
+
     def _address(self) -> str:
+        if not self._remote:
+            # Absolute, so neither an option nor a host for rsync.
+            return f"{Path(unquote(self.url.removeprefix('file://'))).resolve()}/"
         user = self._connection.username
         return self.url.replace("://", f"://{user}@", 1) if user else self.url
 
@@ -188,12 +227,17 @@ class Rsync:
         return env
 
     def _run(
-        self, words: list[str], target: Path, changes: Changes, *, show: bool
+        self,
+        command: list[str],
+        changes: Changes,
+        *,
+        show: bool,
+        take: Callable[[bytes, str], None] | None,
     ) -> tuple[int, str]:
         with tempfile.TemporaryFile() as complaints:
             try:
                 process = subprocess.Popen(
-                    self.command(words, target),
+                    command,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=complaints,
@@ -208,7 +252,7 @@ class Rsync:
             try:
                 assert process.stdout is not None
                 for line in _lines(process.stdout):
-                    self._take(line, changes, show=show)
+                    self._take(line, changes, show=show, take=take)
                 code = process.wait()
             except BaseException:
                 with suppress(ProcessLookupError):
@@ -222,9 +266,18 @@ class Rsync:
             complaints.seek(max(0, size - _STDERR_KEPT))
             return code, complaints.read(_STDERR_KEPT).decode("utf-8", "backslashreplace")
 
-    def _take(self, line: bytes, changes: Changes, *, show: bool) -> None:
+    def _take(
+        self,
+        line: bytes,
+        changes: Changes,
+        *,
+        show: bool,
+        take: Callable[[bytes, str], None] | None,
+    ) -> None:
         match = _LINE.fullmatch(line)
         if match is not None:
+            if take is not None:
+                take(match[1], decode_name(match[3]))
             size = int(match[2])
             changes.note(self._format, match[1], size, match[3])
             if show and match[1].startswith(b">f"):
@@ -262,7 +315,7 @@ class Rsync:
                 where=where,
                 remedy="check the module in `upstream`, and `username` and `password_file`",
             )
-        if "change_dir" in said and "No such file or directory" in said:
+        if _NO_FOLDER.search(said):
             return errors.UpstreamRefused(
                 f"the module has no such folder: {first}",
                 where=where,

@@ -17,7 +17,7 @@ from manifests.formats import format_named
 from manifests.state import is_name
 from manifests.zone import model as zone
 from mirror.attempts import Attempts
-from mirror.checking import Checker, Confined, NoVerifier, Verifier, read_keys
+from mirror.checking import Checker, Confined, read_keys
 from mirror.commit import Committer
 from mirror.open_source import open_source
 from mirror.report import Progress, Quiet, SyncReport
@@ -51,7 +51,6 @@ class Tools:
     """
 
     checker: Checker | None = None
-    verifier: Verifier | None = None
     pause: Callable[[float], None] = time.sleep
     attempts: int = ATTEMPTS
 
@@ -119,8 +118,7 @@ def _sync(
 ) -> SyncReport:
     name = repository.name
     format_named(repository.format)
-    verifier = tools.verifier or NoVerifier()
-    keys = read_keys(repository.signers, verifier)
+    keys = read_keys(repository.signers)
     settings = Settings.of(repository, committer.previous(), keys, committer.exceptions())
     with open_source(store, repository, settings, progress, tools.pause) as source:
         if dry_run:
@@ -140,7 +138,6 @@ def _sync(
             spec_of(repository),
             settings,
             tools.checker or Confined(store),
-            verifier,
             accept_removals=accept_removals,
             pause=tools.pause,
             most=tools.attempts,

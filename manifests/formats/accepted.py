@@ -45,7 +45,8 @@ def with_exceptions(problems: Iterable[Problem], view: TreeView) -> Iterator[Pro
     known = accepted(view)
     for problem in problems:
         if problem.path in known and problem.severity is Severity.REQUIRED:
-            what = f"{problem.what} (accepted: {known[problem.path] or 'no reason given'})"
+            reason = ascii(known[problem.path][:200])[1:-1] or "no reason given"
+            what = f"{problem.what} (accepted: {reason})"
             yield replace(problem, what=what, severity=Severity.ADVICE)
         else:
             yield problem

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
+from collections.abc import Iterator
 
 import pytest
 
 from manifests.errors import ForbiddenXml, MalformedIndex, OversizedIndex
 from manifests.formats import format_named
 from manifests.formats.base import Severity, Spec
+from manifests.formats.yum.primary import packages
 from tests.support.formats import MemoryView
 from tests.support.yumrepos import COMPRESS, Repo, Rpm
 
@@ -211,3 +214,37 @@ def test_a_gzip_of_two_members_is_read_whole() -> None:
     assert problems(files) == []
     del files["Packages/c-1.0-1.noarch.rpm"]
     assert [p for p, _ in problems(files)] == ["Packages/c-1.0-1.noarch.rpm"]
+
+
+def test_an_epoch_that_is_no_sane_number_is_malformed() -> None:
+    for epoch in ("9" * 5000, "-1", "x"):
+        with pytest.raises(MalformedIndex):
+            problems(Repo([Rpm("a", epoch=epoch)]).files())
+
+
+def test_what_an_outsider_wrote_stays_on_one_line() -> None:
+    files = Repo([Rpm("a", href="x&#10;held: nothing&#133;.rpm")]).files()
+    row = {"path": "y", "reason": "two\nlines", "by": "x", "at": "y"}
+    files[".sluice/exceptions.json"] = json.dumps([row]).encode()
+    files[".treeinfo"] = b"[checksums]\ny = sha256:" + b"0" * 64
+    found = list(YUM.check(SPEC, MemoryView(files)))
+    assert len(found) == 2
+    assert all(problem.what.isprintable() and problem.path.isprintable() for problem in found)
+
+
+def test_memory_does_not_grow_with_the_number_of_packages() -> None:
+    def peak(count: int) -> int:
+        def chunks() -> Iterator[bytes]:
+            yield b'<metadata xmlns="c">'
+            for number in range(count):
+                yield Rpm(f"p{number}").xml("sha256").encode()
+            yield b"</metadata>"
+
+        tracemalloc.start()
+        try:
+            assert sum(1 for _ in packages(chunks(), "x")) == count
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(8000) < peak(1000) * 1.5

@@ -194,3 +194,11 @@ def test_options_and_contradictions() -> None:
         crawl(upstream, Spec("r", newest=1, metadata="verbatim"))
     with pytest.raises(FormatError):
         crawl({"repodata/repomd.xml": b"<repomd/>"})
+
+
+def test_a_page_in_place_of_a_file_that_was_only_guessed_does_no_harm() -> None:
+    upstream = Repo([Rpm("a")]).files()
+    page = b"<html>Welcome to our mirror</html>"
+    guessed = ("extra_files.json", ".treeinfo", "treeinfo", "media.repo", ".discinfo")
+    upstream.update(dict.fromkeys(guessed, page))
+    assert required(crawl(upstream).files) == []

@@ -115,7 +115,7 @@ def _promised(
             return None, [Problem(source, f"{shown(location.href)} lies elsewhere: {shown(host)}")]
         path = location.path(prefix)
     except BadPath as error:
-        return None, [Problem(source, f"names {shown(location.href)!r}: {error.what}")]
+        return None, [Problem(source, f"names '{shown(location.href)}': {error.what}")]
     entry = view.lookup(path) or view.lookup(unquote(path))
     if entry is None:
         return None, [Problem(path, f"missing, promised by {source}")]
@@ -143,7 +143,7 @@ def _installer(view: TreeView, path: str) -> Iterator[Problem]:
     for name, checksum in found.files.items():
         entry = view.lookup(name)
         # repomd.xml has its own signature and moves on; treeinfo often keeps an old checksum.
-        advice = checksum is None or name.startswith(f"{prefix}repodata/")
+        advice = checksum is None or name.endswith(REPOMD)
         severity = Severity.ADVICE if advice else Severity.REQUIRED
         if entry is None:
             yield Problem(name, f"missing, named by {path}", severity)

@@ -173,8 +173,8 @@ class YumCrawl:
         with body.open() as file:
             found = treeinfo.parse(read_small(file, treeinfo.MAX_BYTES, where), where)
         for path, checksum in found.files.items():
-            if path.startswith("repodata/"):
-                continue  # repomd.xml rules there
+            if path.endswith(REPOMD):
+                continue  # it has its own signature, and treeinfo often an old checksum
             yield Wanted(
                 path,
                 digests={checksum.algorithm: checksum.hex} if checksum else {},
@@ -206,9 +206,13 @@ class YumCrawl:
         with body.open() as file:
             data = read_small(file, _SMALL, where)
         try:
-            rows = json.loads(data)["data"]
+            listed = json.loads(data)
+        except (ValueError, RecursionError):
+            return  # nobody promised this file; some servers answer with a page instead
+        try:
+            rows = listed["data"]
             pairs = [(row["file"], dict(row["checksums"]), row.get("size")) for row in rows]
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise MalformedIndex("not a list of files", where=where) from error
         for name, checksums, size in pairs:
             found = [

@@ -30,6 +30,15 @@ class Package:
         return f"{self.name}-{epoch or 0}:{version}-{release}.{self.arch}"
 
 
+#: The only elements that are remembered, so that a package cannot grow without bound.
+_PARTS = frozenset(("name", "arch", "version", "checksum", "time", "size", "location"))
+_DELTA_PARTS = frozenset(("filename", "size", "checksum"))
+
+
+def _evr(epoch: str | None, version: str, release: str, where: str) -> Evr:
+    return Evr(str(number(epoch or "0", where)), version, release)
+
+
 class _Primary:
     deepest = 3
 
@@ -48,7 +57,7 @@ class _Primary:
             raise MalformedIndex(f"the root is <{shown(name)}>, not <metadata>", where=self.where)
 
     def end(self, depth: int, name: str, text: str) -> None:
-        if depth == 3 and name != "format":
+        if depth == 3 and name in _PARTS:
             self._parts[name] = (self._open, text)
         elif depth == 2 and name == "package":
             self.found.append(self._package())
@@ -56,7 +65,7 @@ class _Primary:
     def _package(self) -> Package:
         parts = self._parts
         name = parts["name"][1].strip() if "name" in parts else ""
-        where = f"{self.where} (package {shown(name)!r})"
+        where = f"{self.where} (package '{shown(name)}')"
         try:
             href, checksum = parts["location"][0], parts["checksum"]
             version, arch = parts["version"][0], parts["arch"][1].strip()
@@ -67,7 +76,7 @@ class _Primary:
         return Package(
             name,
             arch,
-            Evr(version.get("epoch") or "0", version.get("ver", ""), version.get("rel", "")),
+            _evr(version.get("epoch"), version.get("ver", ""), version.get("rel", ""), where),
             location,
             checksum_of(checksum[0].get("type", ""), checksum[1], where),
             None if size is None else number(size, where),
@@ -98,15 +107,15 @@ class _Deltas:
             raise MalformedIndex(f"the root is <{shown(name)}>", where=self.where)
 
     def end(self, depth: int, name: str, text: str) -> None:
-        if depth == 4:
+        if depth == 4 and name in _DELTA_PARTS:
             self._parts[name] = (self._open, text)
         elif depth == 3 and name == "delta":
             new = self._new
-            where = f"{self.where} (delta of {shown(new.get('name', ''))!r})"
+            where = f"{self.where} (delta of '{shown(new.get('name', ''))}')"
             if "filename" not in self._parts or "checksum" not in self._parts:
                 raise MalformedIndex("a delta without filename or checksum", where=where)
             checksum, size = self._parts["checksum"], self._parts.get("size")
-            evr = Evr(new.get("epoch") or "0", new.get("version", ""), new.get("release", ""))
+            evr = _evr(new.get("epoch"), new.get("version", ""), new.get("release", ""), where)
             self.found.append(
                 Package(
                     new.get("name", ""),

@@ -87,8 +87,8 @@ class Repomd:
 
 
 def shown(text: str) -> str:
-    """``text`` from outside, fit for a message."""
-    return text[:200].encode("ascii", "backslashreplace").decode()
+    """``text`` from outside, fit for one line of a message."""
+    return ascii(text[:200])[1:-1]
 
 
 def checksum_of(algorithm: str, text: str, where: str) -> Checksum:
@@ -98,9 +98,9 @@ def checksum_of(algorithm: str, text: str, where: str) -> Checksum:
     digits = text.strip().lower()
     length = CHECKSUM_LENGTHS.get(name)
     if length is None:
-        raise MalformedIndex(f"unknown checksum type {shown(algorithm)!r}", where=where)
+        raise MalformedIndex(f"unknown checksum type '{shown(algorithm)}'", where=where)
     if len(digits) != length or not _HEX.fullmatch(digits):
-        raise MalformedIndex(f"not a {name} checksum: {shown(text)!r}", where=where)
+        raise MalformedIndex(f"not a {name} checksum: '{shown(text)}'", where=where)
     return Checksum(name, digits)
 
 
@@ -108,7 +108,7 @@ def number(text: str, where: str) -> int:
     """A size in bytes or a time in seconds. Raises MalformedIndex."""
     digits = text.strip()
     if not _NUMBER.fullmatch(digits) or int(digits) > MAX_SIZE:
-        raise MalformedIndex(f"not a number: {shown(text)!r}", where=where)
+        raise MalformedIndex(f"not a number: '{shown(text)}'", where=where)
     return int(digits)
 
 

@@ -12,7 +12,6 @@ from manifests.formats.bounded import inflate
 from manifests.formats.yum.primary import Package
 from manifests.formats.yum.version import Evr
 
-_ARTIFACT = re.compile(rb"^\s*- [\"']?([^\s\"']+-[0-9]+:[^\s\"']+\.[a-z0-9_]+)[\"']?\s*$")
 _MAX_LINE = 1 << 16
 
 
@@ -69,7 +68,7 @@ class Selection:
 def modular(source: BinaryIO, where: str) -> frozenset[str]:
     """The NEVRAs that a modules.yaml lists as artifacts (modulemd v2 ``artifacts.rpms``).
 
-    They are the only list items of that shape, so the YAML of an outsider need
+    No other list item is one word with a colon in it, so the YAML of an outsider need
     not be interpreted.
     """
     found: set[str] = set()
@@ -84,8 +83,9 @@ def modular(source: BinaryIO, where: str) -> frozenset[str]:
 
 def _artifacts(lines: Iterable[bytes]) -> Iterable[str]:
     for line in lines:
-        if len(line) < 1024 and (match := _ARTIFACT.match(line)):
-            yield match.group(1).decode("utf-8", "replace")
+        words = line.split(None, 2) if len(line) < 1024 else []
+        if len(words) == 2 and words[0] == b"-" and b":" in words[1]:
+            yield words[1].strip(b"\"'").decode("utf-8", "replace")
 
 
 def _pattern(globs: tuple[str, ...]) -> re.Pattern[str] | None:

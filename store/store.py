@@ -28,6 +28,7 @@ from manifests.tree import Entry, Tree, encode
 from store.blobs import BlobBatch, BlobStore, LocalBlobs
 from store.checksums import Checksums
 from store.ledger import Ledger
+from store.ledger.base import Clock, utc_now
 from store.locks import Locks
 from store.seam import Seam
 from store.views import StoredView
@@ -73,6 +74,7 @@ class Store:
         *,
         ledger_password: str = "",
         actor: str = "",
+        clock: Clock = utc_now,
     ) -> Self:
         """Open the store in ``folder`` for writing, and make it if it is not there.
 
@@ -91,7 +93,11 @@ class Store:
             publish_file(files, version, f"{STORE_VERSION}\n".encode())
         _check_version(version)
         ledger = Ledger.open(
-            ledger_url or folder / "ledger.sqlite", files, password=ledger_password, actor=actor
+            ledger_url or folder / "ledger.sqlite",
+            files,
+            password=ledger_password,
+            actor=actor,
+            clock=clock,
         )
         return cls(folder, files, LocalBlobs(folder / "blobs", files), ledger, reserve_free)
 
@@ -198,14 +204,19 @@ class Store:
 
     @contextmanager
     def scratch(self, purpose: str) -> Iterator[Path]:
-        """A private folder on the store's file system, gone at the end."""
+        """A private folder on the store's file system, gone at the end.
+
+        The shared lock is held meanwhile: with the store alone, ``gc`` removes what dead
+        processes left.
+        """
         parent = self.folder / "scratch"
-        self.files.mkdir(parent)
-        place = Path(tempfile.mkdtemp(prefix=f"{purpose}-", dir=parent))
-        try:
-            yield place
-        finally:
-            shutil.rmtree(place)
+        with self.locks.shared():
+            self.files.mkdir(parent)
+            place = Path(tempfile.mkdtemp(prefix=f"{purpose}-", dir=parent))
+            try:
+                yield place
+            finally:
+                shutil.rmtree(place)
 
 
 class _LedgerChecksums:

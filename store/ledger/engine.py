@@ -11,6 +11,7 @@ from __future__ import annotations
 import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -144,6 +145,10 @@ class Ledger:
     def writable(self) -> bool:
         """Whether it was opened for writing."""
         return self._files is not None
+
+    def now(self) -> datetime:
+        """The ledger's clock, in UTC with whole seconds."""
+        return self._clock().astimezone(UTC).replace(microsecond=0)
 
     def generation(self) -> int:
         """The generation number, read by itself."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from sqlalchemy import select
+
 from manifests.digest import Digest
 from manifests.state import format_time, parse_time
 from store.ledger import schema
@@ -23,6 +25,11 @@ class UpstreamReads(ReadBase):
         if row is None:
             return None
         return Validator(row["etag"], row["last_modified"], Digest(row["digest"]), row["size"])
+
+    def validator_digests(self) -> list[Digest]:
+        """The blobs that conditional requests stand for, sorted."""
+        found = self._connection.execute(select(schema.validators.c.digest).distinct()).scalars()
+        return sorted(Digest(digest) for digest in found)
 
     def exceptions(self, repository: str | None = None) -> list[AcceptedMissing]:
         """Files that were accepted as missing, by repository and path."""

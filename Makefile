@@ -30,7 +30,7 @@ system-demo system-test system-bench: system-%:
 
 demo: system-demo
 	@$(MAKE) --no-print-directory $(VENV)/.ready
-	@$(BIN)/python -m sluice.demo
+	@$(BIN)/python -m tests.demo
 
 test: system-test
 	@$(MAKE) --no-print-directory $(VENV)/.ready

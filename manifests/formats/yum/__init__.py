@@ -24,7 +24,6 @@ from manifests.formats.base import (
 )
 from manifests.formats.yum.check import check
 from manifests.formats.yum.crawl import YumCrawl
-from manifests.formats.yum.derive import derive
 from manifests.formats.yum.layout import (
     DERIVED_FACTS,
     UPSTREAM_REPOMD,
@@ -81,6 +80,9 @@ class YumFormat(StaticFormat):
     def derive(
         self, view: TreeView, previous: Derived | None, signer: Signer | None
     ) -> Iterable[tuple[str, bytes | Path]]:
+        # Loaded when it is needed: createrepo_c takes longer to load than a no-change sync.
+        from manifests.formats.yum.derive import derive
+
         return derive(view, previous, signer)
 
     def immutable(self, path: str) -> bool:

@@ -1,0 +1,196 @@
+"""``pack``, ``release`` and ``send``: snapshots to sealed parts to the carrier."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from manifests.errors import SluiceError, UsageError
+from manifests.units import format_bytes
+from manifests.zone import OutsideStream, OutsideZone
+from sluice.commands.trust import stream_keys, stream_of
+from sluice.context import Context
+from sluice.errors import report
+from sluice.progress import Progress
+from sluice.sending import send_stream
+from sluice.text import plural, table
+from store.records import BundleRecord
+from transfer.pack import pack, plan, reject
+from transfer.release import release
+
+
+def register(commands: Any) -> None:
+    packing = commands.add_parser("pack", help="seal what changed into the next bundle")
+    packing.add_argument("--full", action="store_true", help="everything, whatever crossed before")
+    packing.add_argument("--dry-run", action="store_true", help="say what would cross")
+    packing.set_defaults(command=pack_streams)
+
+    releasing = commands.add_parser(
+        "release", help="sign a draft (two-person release), list drafts, or reject one"
+    )
+    releasing.add_argument("draft", nargs="?", metavar="DRAFT", help="default: list the drafts")
+    releasing.add_argument("--reject", action="store_true", help="throw the draft away instead")
+    releasing.set_defaults(command=release_draft)
+
+    sending = commands.add_parser("send", help="hand released parts to the carrier")
+    sending.add_argument("--dry-run", action="store_true", help="say what would be handed over")
+    sending.set_defaults(command=send_streams)
+
+    for command in (packing, releasing, sending):
+        command.add_argument("--stream", metavar="NAME", help="default: all streams")
+
+
+def _streams(context: Context, name: str | None) -> list[OutsideStream]:
+    zone = context.outside
+    if name is None and zone.streams:
+        return list(zone.streams.values())
+    stream = stream_of(context, name)
+    assert isinstance(stream, OutsideStream)
+    return [stream]
+
+
+def together(zone: OutsideZone, stream: OutsideStream) -> list[list[str]]:
+    """The groups of a stream's repositories that are published at once."""
+    groups: dict[str, list[str]] = {}
+    for name in stream.repositories:
+        group = zone.repositories[name].together
+        if group is not None:
+            groups.setdefault(group, []).append(name)
+    return [sorted(names) for _, names in sorted(groups.items()) if len(names) > 1]
+
+
+def pack_streams(options: argparse.Namespace) -> int:
+    """One stream that fails never stops the others; the worst exit code is returned."""
+    context = Context.open(options.zone)
+    worst = 0
+    for stream in _streams(context, options.stream):
+        try:
+            _pack(context, stream, options)
+        except SluiceError as error:
+            report(error, about=stream.name)
+            worst = max(worst, error.exit_code)
+    return worst
+
+
+def _pack(context: Context, stream: OutsideStream, options: argparse.Namespace) -> None:
+    keys = stream_keys(context, stream)
+    roots = keys.chain()
+    groups = together(context.outside, stream)
+    if options.dry_run:
+        planned = plan(
+            context.store,
+            stream,
+            roots=roots,
+            together=groups,
+            full=options.full,
+            now=context.now(),
+        )
+        if not planned.changed:
+            print(f"{stream.name}: nothing changed since the last bundle")
+            return
+        print(
+            f"{stream.name}: a {planned.kind} bundle with {plural(planned.blobs, 'new blob')},"
+            f" about {format_bytes(planned.bytes)}, would cross"
+        )
+        return
+    progress = Progress(f"packing for {stream.name}")
+    draft = pack(
+        context.store,
+        stream,
+        context.spool,
+        roots=roots,
+        together=groups,
+        full=options.full,
+        now=context.now(),
+        progress=progress.at,
+    )
+    progress.done()
+    if draft is None:
+        print(f"{stream.name}: nothing changed since the last bundle")
+        return
+    if keys.trusted().newest.roles["targets"].threshold > 1:
+        print(
+            f"{stream.name}: draft {draft.id}: {plural(draft.parts, 'part')},"
+            f" {format_bytes(draft.bytes)}; it waits for signatures"
+        )
+        print(f"  each releasing person: sluice -z {options.zone} release {draft.id}")
+        return
+    _tell(_release(context, stream, draft.id))
+
+
+def _release(context: Context, stream: OutsideStream, draft: str) -> BundleRecord:
+    keys = stream_keys(context, stream)
+
+    def sign(manifest: bytes, sequence: int, document: bytes | None) -> bytes:
+        if document is None:
+            return keys.sign_release(manifest, sequence, context.now())
+        return keys.countersign(document)
+
+    return release(
+        context.store,
+        stream.name,
+        context.spool,
+        draft,
+        sign,
+        roots=keys.chain(),
+        resend_window=stream.resend_window,
+        now=context.now(),
+    )
+
+
+def _tell(bundle: BundleRecord) -> None:
+    print(
+        f"{bundle.stream}: released bundle {bundle.sequence} ({bundle.kind}):"
+        f" {plural(bundle.parts, 'part')}, {format_bytes(bundle.size)}"
+    )
+
+
+def release_draft(options: argparse.Namespace) -> int:
+    context = Context.open(options.zone)
+    streams = {stream.name: stream for stream in _streams(context, options.stream)}
+    with context.store.ledger.read() as tx:
+        drafts = [draft for name in streams for draft in tx.drafts(name)]
+    if options.draft is None:
+        if options.reject:
+            raise UsageError("which draft?", remedy="see: sluice release")
+        rows = [(draft.stream, draft.id, str(draft.created)) for draft in drafts]
+        print(table([("stream", "draft", "packed"), *rows]) if rows else "no draft waits")
+        return 0
+    wanted = [draft for draft in drafts if draft.id == options.draft]
+    if not wanted:
+        raise UsageError(f"there is no draft {options.draft[:80]}", remedy="see: sluice release")
+    stream = streams[wanted[0].stream]
+    if options.reject:
+        reject(context.store, stream.name, context.spool, options.draft)
+        print(f"{stream.name}: draft {options.draft} is gone; the sequence has no hole")
+        return 0
+    _tell(_release(context, stream, options.draft))
+    return 0
+
+
+def send_streams(options: argparse.Namespace) -> int:
+    """Hand over what is released and not sent; the worst exit code is returned."""
+    context = Context.open(options.zone)
+    worst = 0
+    for stream in _streams(context, options.stream):
+        progress = Progress(f"sending {stream.name}")
+        try:
+            result = send_stream(context, stream, dry_run=options.dry_run, progress=progress)
+        except SluiceError as error:
+            progress.done()
+            report(error, about=stream.name)
+            worst = max(worst, error.exit_code)
+            continue
+        progress.done()
+        if not result.parts and not result.ended:
+            print(f"{stream.name}: nothing to send")
+        if result.parts:
+            bundles = ", ".join(str(number) for number in result.sequences)
+            verb = "would hand over" if options.dry_run else "handed over"
+            print(
+                f"{stream.name}: {verb} {plural(result.parts, 'part')},"
+                f" {format_bytes(result.bytes)}, of bundle {bundles}"
+            )
+        if result.ended:
+            print(f"{stream.name}: ended {plural(result.ended, 'sent file')} in the outbox")
+    return worst

@@ -1,0 +1,132 @@
+"""``sluice receive``: from the inbox to publications."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+from typing import Any
+
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+
+from cds.base import Inlet
+from manifests.errors import SluiceError
+from manifests.units import format_bytes
+from manifests.zone import InsideStream
+from sluice.commands.trust import stream_of
+from sluice.context import Context
+from sluice.errors import report as report_error
+from sluice.importing import inlet_of, receive_stream
+from sluice.progress import Progress
+from sluice.text import plural, some
+from transfer.arrivals import Report
+
+_RESCAN = 30.0
+"""Seconds between two looks: network file systems tell nobody of new files."""
+
+
+def register(commands: Any) -> None:
+    command = commands.add_parser("receive", help="verify and publish what the CDS brought")
+    command.add_argument(
+        "--once", action="store_true", help="import what lies there, then end (default: go on)"
+    )
+    command.add_argument("--stream", metavar="NAME", help="default: all streams")
+    command.set_defaults(command=receive_streams)
+
+
+def receive_streams(options: argparse.Namespace) -> int:
+    """0: all that lay there is imported; 3: something is held or was refused."""
+    context = Context.open(options.zone)
+    zone = context.inside
+    streams = list(zone.streams.values())
+    if options.stream is not None or not streams:
+        stream = stream_of(context, options.stream)
+        assert isinstance(stream, InsideStream)
+        streams = [stream]
+    inlets = {stream.name: inlet_of(context, stream) for stream in streams}
+    if options.once:
+        return max(_look(context, stream, inlets[stream.name], once=True) for stream in streams)
+    return _watch(context, streams, inlets)
+
+
+def _look(context: Context, stream: InsideStream, inlet: Inlet, *, once: bool) -> int:
+    progress = Progress(f"receiving {stream.name}")
+    try:
+        report = receive_stream(context, stream, inlet, settle=once, progress=progress.at)
+    except SluiceError as error:
+        progress.done()
+        report_error(error, about=stream.name)
+        return error.exit_code
+    progress.done()
+    _tell(stream.name, report, inlet, once=once)
+    return report.exit_code
+
+
+def _tell(name: str, report: Report, inlet: Inlet, *, once: bool) -> None:
+    for bundle in report.accepted:
+        print(f"{name}: accepted bundle {bundle}")
+    for bundle in report.late:
+        print(f"{name}: bundle {bundle} came late; what it brought is kept, nothing moves back")
+    for live in report.published:
+        print(f"{name}: published {live.repository} snapshot {live.serial}")
+    if report.bytes:
+        print(f"{name}: {format_bytes(report.bytes)} verified")
+    for outcome in report.outcomes:
+        if outcome.error is not None:
+            print(f"sluice: {name}: {outcome.arrival.label}: {outcome.reason}", file=sys.stderr)
+    if report.missing:
+        numbers = some([str(number) for number in report.missing])
+        print(f"sluice: {name}: never arrived: bundle {numbers}", file=sys.stderr)
+    for hold in report.holds:
+        about = f"{hold.repository}: " if hold.repository else ""
+        print(f"sluice: {name}: HELD: {about}{hold.reason}", file=sys.stderr)
+        if hold.remedy:
+            print(f"  -> {hold.remedy}", file=sys.stderr)
+    foreign = inlet.foreign()
+    for label, why in foreign.fresh:
+        print(f"{name}: left alone: {label}: {why}", file=sys.stderr)
+    waiting = inlet.waiting()
+    if once and waiting.settling + waiting.unmarked:
+        count = plural(waiting.settling + waiting.unmarked, "file")
+        print(f"{name}: {count} not whole yet; call again later", file=sys.stderr)
+    if once and not report.outcomes:
+        print(f"{name}: nothing new in the inbox")
+    sys.stdout.flush()
+
+
+class _Wake(FileSystemEventHandler):
+    """Sets an event whenever something happens in an inbox."""
+
+    def __init__(self, event: threading.Event) -> None:
+        self._event = event
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        if event.event_type not in ("opened", "closed_no_write"):
+            self._event.set()
+
+
+def _watch(context: Context, streams: list[InsideStream], inlets: dict[str, Inlet]) -> int:
+    """Go on until stopped: at every change, and every 30 seconds."""
+    wake = threading.Event()
+    observer = Observer()
+    for stream in streams:
+        if stream.inbox.is_dir():
+            observer.schedule(_Wake(wake), str(stream.inbox))
+        print(f"{stream.name}: watching {stream.inbox}", flush=True)
+    observer.start()
+    try:
+        while True:
+            pause = _RESCAN
+            for stream in streams:
+                inlet = inlets[stream.name]
+                _look(context, stream, inlet, once=False)
+                if inlet.waiting().settling:
+                    pause = min(pause, stream.settle)
+            wake.wait(pause)
+            wake.clear()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        observer.stop()
+        observer.join()

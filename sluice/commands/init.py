@@ -1,0 +1,157 @@
+"""``sluice init``: make a zone."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from manifests.durable import publish_file
+from manifests.errors import ConfigError, UsageError
+from manifests.roots import read_pinned
+from manifests.state import is_name
+from manifests.zone import FILE_NAME, ZoneKind, commented_example
+from sluice.ceremonies import StreamKeys
+from sluice.context import Context
+from sluice.keys import KEY_TYPES, passphrase_from
+from sluice.text import fingerprint
+from store.seam import Seam
+
+_MAX_ROOT = 1 << 20
+
+
+def register(commands: Any) -> None:
+    init = commands.add_parser("init", help="make a zone: keys, store and a commented zone.yaml")
+    kinds = init.add_subparsers(metavar="outside|inside", required=True)
+
+    outside = kinds.add_parser("outside", help="the zone that mirrors and seals bundles")
+    outside.add_argument("folder", type=Path, metavar="DIR")
+    outside.add_argument("--stream", default="hq", metavar="NAME", help="default: hq")
+    outside.add_argument(
+        "--root-key-to",
+        type=Path,
+        metavar="DIR",
+        help="write the root key there (removable media) instead of keys/NAME/root",
+    )
+    outside.add_argument("--key-type", choices=KEY_TYPES, default="ed25519")
+    outside.add_argument(
+        "--release-keys",
+        type=int,
+        default=1,
+        metavar="N",
+        help="make N keys that release bundles (default 1)",
+    )
+    outside.add_argument(
+        "--release-threshold",
+        type=int,
+        default=1,
+        metavar="M",
+        help="so many of them must sign each bundle (default 1)",
+    )
+    outside.set_defaults(command=init_outside)
+
+    inside = kinds.add_parser("inside", help="the zone that imports and serves")
+    inside.add_argument("folder", type=Path, metavar="DIR")
+    inside.add_argument("--stream", metavar="NAME", help="default: the one that the root names")
+    inside.add_argument(
+        "--root", type=Path, required=True, metavar="FILE", help="the outside's exported root"
+    )
+    inside.set_defaults(command=init_inside)
+
+
+def init_outside(options: argparse.Namespace) -> int:
+    folder, stream = _fresh(options.folder), options.stream
+    _check_name(stream)
+    seam = Seam()
+    seam.mkdir(folder)
+    keys = StreamKeys(
+        seam,
+        stream,
+        folder / "keys" / stream,
+        options.root_key_to.absolute() if options.root_key_to else None,
+        passphrase=passphrase_from(os.environ),
+    )
+    root = keys.create(
+        datetime.now(UTC),
+        key_type=options.key_type,
+        keep={"targets": options.release_keys},
+        thresholds={"targets": options.release_threshold},
+    )
+    seam.mkdir(folder / "outbox")
+    _finish(seam, folder, ZoneKind.OUTSIDE, stream)
+    print(f"outside zone in {options.folder}, stream {stream}")
+    print(f"root of trust: {fingerprint(root.fingerprint)}")
+    if options.root_key_to is None:
+        print(
+            f"its key lies in {keys.root_folder}: move it to removable media"
+            " before this host goes into service"
+        )
+    print(f"next: name repositories in {folder / FILE_NAME}, then")
+    print(f"  sluice -z {options.folder} sync")
+    print(f"  sluice -z {options.folder} trust export root.json   (for the inside)")
+    return 0
+
+
+def init_inside(options: argparse.Namespace) -> int:
+    folder = _fresh(options.folder)
+    try:
+        with options.root.open("rb") as file:
+            data = file.read(_MAX_ROOT)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot be read: {error.strerror}",
+            where=str(options.root),
+            remedy="make it with: sluice -z OUT trust export FILE",
+        ) from error
+    root = read_pinned(data)
+    stream = options.stream or root.stream
+    _check_name(stream)
+    if stream != root.stream:
+        raise UsageError(
+            f"this root of trust belongs to the stream {root.stream}, not {stream}",
+            where=str(options.root),
+            remedy=f"leave --stream out, or say --stream {root.stream}",
+        )
+    seam = Seam()
+    for part in ("inbox", "trust"):
+        seam.mkdir(folder / part)
+    publish_file(seam, folder / "trust" / "root.json", data)
+    _finish(seam, folder, ZoneKind.INSIDE, stream)
+    print(f"inside zone in {options.folder}, stream {stream}")
+    print(f"pinned root of trust: {fingerprint(root.fingerprint)}")
+    print("compare it with what the outside prints: sluice -z OUT trust show")
+    print(f"next: put parts into {folder / 'inbox'}, then")
+    print(f"  sluice -z {options.folder} receive --once")
+    print(f"  sluice -z {options.folder} serve")
+    return 0
+
+
+def _fresh(folder: Path) -> Path:
+    folder = folder.absolute()
+    if (folder / FILE_NAME).exists():
+        raise UsageError(
+            "there is a zone already", where=str(folder), remedy="choose another folder"
+        )
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(
+            "the folder is not empty",
+            where=str(folder),
+            remedy="choose an empty folder; if an earlier init broke off, remove it first",
+        )
+    return folder
+
+
+def _check_name(stream: str) -> None:
+    if not is_name(stream):
+        raise UsageError(
+            f"{stream[:80]!r} is not a name for a stream",
+            remedy="use 1 to 64 of a-z 0-9 . _ - and begin with a letter or digit",
+        )
+
+
+def _finish(seam: Seam, folder: Path, kind: ZoneKind, stream: str) -> None:
+    """zone.yaml comes last: with it the zone exists."""
+    publish_file(seam, folder / FILE_NAME, commented_example(kind, stream).encode())
+    _ = Context.open(folder).store

@@ -1,0 +1,76 @@
+"""``sluice status``: what a zone knows of itself, for people and for programs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from manifests.units import format_bytes
+from sluice.context import Context
+from sluice.status import zone_status
+from sluice.text import plural, table
+
+
+def register(commands: Any) -> None:
+    status = commands.add_parser("status", help="streams, repositories, holds and warnings")
+    status.add_argument("--json", action="store_true", help="documented and versioned JSON")
+    status.set_defaults(command=show_status)
+
+
+def show_status(options: argparse.Namespace) -> int:
+    """Ends with 3 while something is held."""
+    status = zone_status(Context.open(options.zone))
+    if options.json:
+        json.dump(status, sys.stdout, indent=2)
+        print()
+    else:
+        _print(status)
+    return 3 if status["holds"] else 0
+
+
+def _print(status: dict[str, Any]) -> None:
+    print(f"{status['zone']} zone at {status['time']}")
+    steps = ("packed", "sent") if status["zone"] == "outside" else ("received", "imported")
+    streams = [
+        (name, *(_mark(stream[step]) for step in steps))
+        for name, stream in status["streams"].items()
+    ]
+    if streams:
+        print()
+        print(table([("stream", *steps), *streams]))
+    rows = [("repository", "format", "live" if status["zone"] == "inside" else "snapshot", "")]
+    for name, repository in status["repositories"].items():
+        rows.append((name, repository["format"] or "-", *_repository(repository)))
+    if len(rows) > 1:
+        print()
+        print(table(rows))
+    for hold in status["holds"]:
+        print(
+            f"\nHELD {hold['repository'] or hold['stream']} since {hold['since']}: {hold['reason']}"
+        )
+        for item in hold["detail"].get("missing", [])[:5]:
+            print(f"     missing: {item}")
+        if hold["remedy"]:
+            print(f"  -> {hold['remedy']}")
+    for line in status["warnings"]:
+        print(f"\nwarning: {line}")
+
+
+def _mark(mark: dict[str, Any] | None) -> str:
+    return "-" if mark is None else f"{mark['sequence']} ({mark['time']})"
+
+
+def _repository(repository: dict[str, Any]) -> tuple[str, str]:
+    state = repository["publication"] or repository["snapshot"]
+    if state is None:
+        return "nothing yet", ""
+    notes = [f"{plural(state['files'] or 0, 'file')}, {format_bytes(state['bytes'] or 0)}"]
+    if repository["publication"] and state["rolled_back"]:
+        notes.append("rolled back")
+    if repository["exceptions"]:
+        notes.append(f"{plural(len(repository['exceptions']), 'file')} accepted as missing")
+    if repository["holds"]:
+        notes.append("held")
+    return f"{state['serial']} ({state['time']})", ", ".join(notes)

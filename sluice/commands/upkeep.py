@@ -1,0 +1,137 @@
+"""``verify``, ``gc``, ``quarantine`` and ``events``: keeping a zone in order."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from datetime import timedelta
+from typing import Any
+
+from manifests.state import format_time
+from manifests.units import format_bytes
+from manifests.zone import InsideZone, OutsideZone
+from sluice.context import Context
+from sluice.progress import Progress
+from sluice.text import plural, table
+from store.gc import collect
+from store.verify import verify
+
+_MAX_REASON = 4096
+_WAIT = 60.0
+"""Seconds that gc waits for running work to end."""
+
+
+def register(commands: Any) -> None:
+    check = commands.add_parser("verify", help="read every blob again and check the audit log")
+    check.add_argument(
+        "--repair",
+        action="store_true",
+        help="set damaged blobs aside, so that the next sync or bundle brings them again",
+    )
+    check.set_defaults(command=verify_store)
+
+    collect = commands.add_parser("gc", help="remove blobs that nothing needs any more")
+    collect.add_argument("--dry-run", action="store_true", help="only say what would go")
+    collect.set_defaults(command=collect_garbage)
+
+    quarantine = commands.add_parser("quarantine", help="files that were refused, with the reason")
+    quarantine.set_defaults(command=list_quarantine)
+
+    events = commands.add_parser("events", help="the audit log")
+    events.add_argument("--verify", action="store_true", help="check its hash chain")
+    events.add_argument("--json", action="store_true", help="one JSON object for each line")
+    events.add_argument("--last", type=int, default=50, metavar="N", help="default: 50; 0: all")
+    events.set_defaults(command=show_events)
+
+
+def verify_store(options: argparse.Namespace) -> int:
+    """Ends with 1 if anything is missing, damaged or altered."""
+    context = Context.open(options.zone)
+    progress = Progress("verifying")
+    result = verify(context.store, repair=options.repair, progress=progress.reach)
+    progress.done()
+    print(
+        f"{plural(result.blobs, 'blob')}, {format_bytes(result.bytes)};"
+        f" {plural(result.trees, 'tree')}; {plural(result.events, 'event')}"
+    )
+    if result.sound:
+        print("everything is as it was written")
+        return 0
+    for finding in result.findings:
+        about = " ".join(word for word in (finding.repository, finding.path) if word)
+        print(f"sluice: {finding.kind}: {about or finding.digest}: {finding.what}", file=sys.stderr)
+    total = sum(result.counts.values())
+    if total > len(result.findings):
+        print(f"sluice: and {total - len(result.findings)} more", file=sys.stderr)
+    if result.set_aside:
+        print(f"{plural(result.set_aside, 'damaged blob')} set aside")
+        outside = isinstance(context.zone, OutsideZone)
+        print(f"  -> {'`sync`' if outside else 'outside, `pack --full`'} brings them again")
+    elif not options.repair:
+        print("  -> sluice verify --repair sets damaged blobs aside", file=sys.stderr)
+    return 1
+
+
+def collect_garbage(options: argparse.Namespace) -> int:
+    context = Context.open(options.zone)
+    zone = context.zone
+    resend = (
+        {name: stream.resend_window for name, stream in zone.streams.items()}
+        if isinstance(zone, OutsideZone)
+        else {}
+    )
+    grace = timedelta(seconds=zone.serve.grace) if isinstance(zone, InsideZone) else timedelta(0)
+    done = collect(context.store, resend=resend, grace=grace, dry_run=options.dry_run, wait=_WAIT)
+    verb = "would remove" if done.dry_run else "removed"
+    print(f"{verb} {plural(done.removed, 'blob')}, {format_bytes(done.bytes)}; {done.kept} stay")
+    return 0
+
+
+def list_quarantine(options: argparse.Namespace) -> int:
+    """One line for each refused file; the files themselves stay where they are."""
+    context = Context.open(options.zone)
+    folder = context.inside.folder / "quarantine"
+    reasons = sorted(folder.glob("*/*.reason.txt")) if folder.is_dir() else []
+    if not reasons:
+        print("nothing is in quarantine")
+        return 0
+    rows = [("stream", "file", "reason")]
+    for path in reasons:
+        with path.open("rb") as file:
+            reason = file.read(_MAX_REASON).decode("utf-8", "replace").strip()
+        rows.append((path.parent.name, path.name.removesuffix(".reason.txt"), reason))
+    print(table(rows))
+    print(f"they lie in {folder}; remove them when they are understood")
+    return 0
+
+
+def show_events(options: argparse.Namespace) -> int:
+    context = Context.open(options.zone)
+    with context.store.ledger.read() as tx:
+        if options.verify:
+            count = tx.verify_events()
+            print(f"{plural(count, 'event')}, every one in its place")
+            return 0
+        found = tx.last_events(options.last or sys.maxsize)
+    for event in found:
+        if options.json:
+            print(
+                json.dumps(
+                    {
+                        "seq": event.seq,
+                        "time": format_time(event.time),
+                        "kind": event.kind,
+                        "actor": event.actor,
+                        "stream": event.stream,
+                        "repository": event.repository,
+                        "detail": dict(event.detail),
+                        "digest": event.digest,
+                    }
+                )
+            )
+            continue
+        about = " ".join(word for word in (event.stream, event.repository) if word)
+        detail = " ".join(f"{key}={value}" for key, value in event.detail.items())
+        print(f"{event.seq} {format_time(event.time)} {event.actor} {event.kind} {about} {detail}")
+    return 0

@@ -1,0 +1,86 @@
+"""From the carrier to publications: look, import, and only then let files go."""
+
+from __future__ import annotations
+
+import time
+
+from cds.base import Inlet
+from cds.filedrop import FileInbox
+from manifests.errors import ConfigError
+from manifests.zone import InsideStream
+from sluice.context import Context
+from sluice.wiring import InsideChecks
+from transfer.arrivals import Progress, Report, Verdict
+from transfer.publish import Judges
+from transfer.receive import receive
+
+_MAX_ROOT = 1 << 20
+_LONGEST_SETTLING = 60.0
+"""Seconds that one look waits for half-written files before it goes on without them."""
+
+
+def inlet_of(context: Context, stream: InsideStream) -> Inlet:
+    """The receiving half of a stream's carrier."""
+    return FileInbox(
+        context.files,
+        stream.inbox,
+        context.zone.folder / "quarantine" / stream.name,
+        after=stream.after,
+        done=stream.done,
+        settle=stream.settle,
+        names=stream.names,
+    )
+
+
+def pinned_root(stream: InsideStream) -> bytes:
+    """The root of trust that a person pinned. Raises ConfigError."""
+    try:
+        with stream.root.open("rb") as file:
+            return file.read(_MAX_ROOT)
+    except OSError as error:
+        raise ConfigError(
+            f"the pinned root of trust cannot be read: {error.strerror}",
+            where=str(stream.root),
+            remedy="put the outside's exported root back there",
+        ) from error
+
+
+def receive_stream(
+    context: Context,
+    stream: InsideStream,
+    inlet: Inlet,
+    *,
+    settle: bool,
+    progress: Progress | None = None,
+) -> Report:
+    """Import what lies there and publish what is complete.
+
+    ``settle`` waits (at most a minute) for files that are still being written.
+    Raises StoreBusy when another importer is at work on this stream; errors of
+    single files are in the report.
+    """
+    zone = context.inside
+    checks = InsideChecks(context.store, zone)
+    arrivals = list(inlet.arrivals(time.time()))
+    deadline = time.time() + _LONGEST_SETTLING
+    while settle and (until := inlet.waiting().until) and time.time() < deadline:
+        time.sleep(max(0.05, min(until, deadline) - time.time()))
+        arrivals = list(inlet.arrivals(time.time()))
+    report = receive(
+        context.store,
+        stream,
+        arrivals,
+        pinned_root=pinned_root(stream),
+        judges=Judges(checks.problems, checks.signatures, checks.derive),
+        now=context.now(),
+        progress=progress,
+    )
+    by_identity = {arrival.identity: arrival for arrival in arrivals}
+    # Everything above is committed; only now may a file be taken away.
+    for outcome in report.outcomes:
+        arrival = by_identity[outcome.arrival.identity]
+        if outcome.verdict is Verdict.DONE:
+            inlet.finish(arrival)
+        elif outcome.verdict is Verdict.BAD:
+            inlet.quarantine(arrival, outcome.reason)
+    return report

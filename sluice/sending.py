@@ -1,0 +1,123 @@
+"""From the spool to the carrier: hand over each released part once, and remember it.
+
+A part counts as sent when the carrier has it durably *and* the ledger says so.
+A crash in between offers it again, which carriers take for the same part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from cds.base import Outlet
+from cds.filedrop import FileOutbox
+from manifests.zone import OutsideStream
+from sluice.context import Context
+from sluice.progress import Progress
+from store.records import BundleRecord, PartRecord
+from transfer.release import recreate
+from transfer.spool import Spool
+
+RELEASED, SENT, ENDED = "released", "sent", "ended"
+
+
+@dataclass(slots=True)
+class SendReport:
+    """What `send_stream` did. ``ended`` counts files that `retain` took away."""
+
+    parts: int = 0
+    bytes: int = 0
+    ended: int = 0
+    sequences: list[int] = field(default_factory=list)
+
+
+def outlet_of(context: Context, stream: OutsideStream) -> Outlet:
+    """The sending half of a stream's carrier."""
+    return FileOutbox(context.files, stream.outbox, names=stream.names, retain=stream.retain)
+
+
+def send_stream(
+    context: Context, stream: OutsideStream, *, dry_run: bool, progress: Progress
+) -> SendReport:
+    """Hand over what was not sent yet, oldest bundle first, then end old files.
+
+    Raises CarrierError, NoSpace, StoreBusy (another send of this stream runs).
+    """
+    result = SendReport()
+    store = context.store
+    with store.locks.named(f"send-{stream.name}"):
+        waiting = _waiting(context, stream)
+        result.sequences = [bundle.sequence for bundle, _ in waiting]
+        for _, parts in waiting:
+            result.parts += len(parts)
+            result.bytes += sum(part.size for part in parts)
+        progress.expect(result.parts, result.bytes)
+        if dry_run:
+            return result
+        outlet = outlet_of(context, stream)
+        for bundle, parts in waiting:
+            for part in parts:
+                _send_part(context, outlet, bundle, part)
+                progress.advance(1, part.size)
+            with store.ledger.write(context.actor) as tx:
+                tx.update_bundle(stream.name, bundle.epoch, bundle.sequence, sent=context.now())
+                tx.event(
+                    "bundle.sent",
+                    stream.name,
+                    epoch=bundle.epoch,
+                    sequence=bundle.sequence,
+                    parts=bundle.parts,
+                )
+            # Only now: a crash before leaves the spool as the place to send from.
+            Spool(context.files, context.spool, stream.name).drop_bundle(bundle)
+        result.ended = _end_old(context, stream, outlet)
+    return result
+
+
+def _waiting(
+    context: Context, stream: OutsideStream
+) -> list[tuple[BundleRecord, list[PartRecord]]]:
+    found = []
+    with context.store.ledger.read() as tx:
+        for bundle in reversed(tx.bundles(stream.name)):
+            if bundle.released is None or bundle.sent is not None:
+                continue
+            parts = tx.parts(bundle.stream, bundle.epoch, bundle.sequence)
+            found.append((bundle, [part for part in parts if part.state == RELEASED]))
+    return found
+
+
+def _send_part(context: Context, outlet: Outlet, bundle: BundleRecord, part: PartRecord) -> None:
+    source = _source(context, bundle, part)
+    outlet.offer(part.name, source)
+    with context.store.ledger.write(context.actor) as tx:
+        tx.set_part(replace(part, state=SENT))
+
+
+def _source(context: Context, bundle: BundleRecord, part: PartRecord) -> Path:
+    """The part in the spool; made again if somebody removed it."""
+    source = context.spool / bundle.stream / f"{part.name}.tar"
+    if not source.is_file():
+        recreate(context.store, bundle, part.index, source)
+    return source
+
+
+def _end_old(context: Context, stream: OutsideStream, outlet: Outlet) -> int:
+    """Take away what `retain` ended, where the CDS mirrors the outbox."""
+    if stream.retain is None:
+        return 0
+    sent: dict[str, float] = {}
+    known: dict[str, PartRecord] = {}
+    with context.store.ledger.read() as tx:
+        for bundle in tx.bundles(stream.name):
+            if bundle.sent is None:
+                continue
+            for part in tx.parts(bundle.stream, bundle.epoch, bundle.sequence):
+                if part.state == SENT:
+                    sent[part.name] = bundle.sent.timestamp()
+                    known[part.name] = part
+    ended = outlet.expire(context.now().timestamp(), sent)
+    with context.store.ledger.write(context.actor) as tx:
+        for name in ended:
+            tx.set_part(replace(known[name], state=ENDED))
+    return len(ended)

@@ -1,0 +1,238 @@
+"""What a zone knows of itself, as one JSON document: ``status --json``, version 1.
+
+docs/operations.md describes every key. A key is never taken away or given
+another meaning without a new version number.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from manifests.errors import SluiceError
+from manifests.formats.accepted import accepted
+from manifests.roots import read_pinned
+from manifests.state import Snapshot, format_time
+from manifests.trust import TrustState, expiring_soon
+from manifests.zone import InsideStream, InsideZone, OutsideStream, OutsideZone
+from sluice.commands.trust import stream_keys
+from sluice.context import Context
+from store.ledger import ReadTransaction
+from store.records import BundleRecord, Hold, Publication
+
+STATUS_VERSION = 1
+_MARKS = ("packed", "sent", "received", "imported")
+
+
+def zone_status(context: Context) -> dict[str, Any]:
+    """The whole document. It only reads."""
+    zone = context.zone
+    now = context.now()
+    warnings: list[str] = []
+    with context.store.ledger.read() as tx:
+        streams = {
+            name: _stream(context, tx, stream, now, warnings)
+            for name, stream in zone.streams.items()
+        }
+        repositories = (
+            _inside_repositories(context, tx)
+            if isinstance(zone, InsideZone)
+            else _outside_repositories(tx, zone)
+        )
+        holds = [hold_json(hold) for hold in tx.holds()]
+        generation = tx.generation()
+    return {
+        "version": STATUS_VERSION,
+        "zone": zone.kind.value,
+        "folder": str(zone.folder),
+        "time": format_time(now),
+        "generation": generation,
+        "streams": streams,
+        "repositories": repositories,
+        "holds": holds,
+        "warnings": warnings,
+        "store": {
+            "free_bytes": context.store.blobs.free_bytes(),
+            "reserve_free": zone.reserve_free,
+        },
+    }
+
+
+def hold_json(hold: Hold) -> dict[str, Any]:
+    """One hold, with what is missing."""
+    return {
+        "key": hold.key,
+        "stream": hold.stream,
+        "repository": hold.repository,
+        "kind": hold.kind,
+        "reason": hold.reason,
+        "remedy": hold.remedy,
+        "since": format_time(hold.since),
+        "detail": dict(hold.detail),
+    }
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else format_time(moment)
+
+
+def _mark(bundles: list[BundleRecord], name: str) -> dict[str, Any] | None:
+    """The newest bundle for which a step is done."""
+    for bundle in bundles:
+        moment = getattr(bundle, name)
+        if moment is not None:
+            return {
+                "epoch": bundle.epoch,
+                "sequence": bundle.sequence,
+                "time": format_time(moment),
+            }
+    return None
+
+
+def _stream(
+    context: Context,
+    tx: ReadTransaction,
+    stream: OutsideStream | InsideStream,
+    now: datetime,
+    warnings: list[str],
+) -> dict[str, Any]:
+    bundles = tx.bundles(stream.name)
+    newest = bundles[0] if bundles else None
+    result: dict[str, Any] = {
+        "carrier": stream.carrier,
+        "epoch": newest.epoch if newest else None,
+        "sequence": newest.sequence if newest else 0,
+        "state_digest": newest.state if newest else None,
+        **{mark: _mark(bundles, mark) for mark in _MARKS},
+    }
+    if isinstance(stream, OutsideStream):
+        result["watermarks"] = {
+            "packed": newest.sequence if newest else 0,
+            "sent": (result["sent"] or {"sequence": 0})["sequence"],
+            "confirmed": None,
+        }
+        result["drafts"] = [draft.id for draft in tx.drafts(stream.name)]
+        result["root"] = _outside_root(context, stream, now, warnings)
+    else:
+        result["root"] = _inside_root(tx, stream, now, warnings)
+        result["incomplete"] = [bundle.sequence for bundle in bundles if bundle.imported is None]
+    return result
+
+
+def _outside_root(
+    context: Context, stream: OutsideStream, now: datetime, warnings: list[str]
+) -> dict[str, Any] | None:
+    try:
+        keys = stream_keys(context, stream)
+        root = keys.trusted().newest
+    except SluiceError as error:
+        warnings.append(f"{stream.name}: {error}")
+        return None
+    here = keys.root_keys_here()
+    if here:
+        warnings.append(
+            f"{stream.name}: the root key still lies in {keys.root_folder}:"
+            " move it to removable media"
+        )
+    warnings += [f"{stream.name}: {line}" for line in expiring_soon(root, now)]
+    return {
+        "version": root.version,
+        "epoch": root.epoch,
+        "expires": format_time(root.expires),
+        "fingerprint": root.fingerprint,
+    }
+
+
+def _inside_root(
+    tx: ReadTransaction, stream: InsideStream, now: datetime, warnings: list[str]
+) -> dict[str, Any] | None:
+    saved = tx.trust_state(stream.name)
+    try:
+        if saved is None:
+            root = read_pinned(stream.root.read_bytes())
+            accepted = None
+        else:
+            state = TrustState.from_bytes(saved)
+            root = read_pinned(state.roots[-1])
+            accepted = {"epoch": state.epoch, "sequence": state.sequence}
+    except (SluiceError, OSError) as error:
+        warnings.append(f"{stream.name}: the pinned root cannot be used: {error}")
+        return None
+    warnings += [f"{stream.name}: {line}" for line in expiring_soon(root, now)]
+    return {
+        "version": root.version,
+        "epoch": root.epoch,
+        "expires": format_time(root.expires),
+        "fingerprint": root.fingerprint,
+        "accepted": accepted,
+    }
+
+
+def _snapshot(snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "serial": snapshot.serial,
+        "time": format_time(snapshot.created),
+        "files": snapshot.files,
+        "bytes": snapshot.bytes,
+        "tree": snapshot.tree,
+    }
+
+
+def _outside_repositories(tx: ReadTransaction, zone: OutsideZone) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for name in sorted({*zone.repositories, *tx.repositories("")}):
+        stored = tx.newest_snapshot("", name)
+        spec = zone.repositories.get(name)
+        result[name] = {
+            "format": spec.format if spec else stored.snapshot.format if stored else None,
+            "configured": spec is not None,
+            "snapshot": _snapshot(stored.snapshot) if stored else None,
+            "publication": None,
+            "exceptions": [accepted.path for accepted in tx.exceptions(name)],
+            "holds": [hold.key for hold in tx.holds(repository=name)],
+        }
+    return result
+
+
+def _inside_repositories(context: Context, tx: ReadTransaction) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for live in tx.publications():
+        stored = tx.snapshot(live.stream, live.source_repository, live.serial)
+        newest = tx.newest_snapshot(live.stream, live.source_repository)
+        result[live.repository] = {
+            "format": live.format,
+            "stream": live.stream,
+            "source": live.source_repository,
+            "snapshot": _snapshot(newest.snapshot) if newest else None,
+            "publication": _publication(live, stored.snapshot if stored else None),
+            "exceptions": accepted_paths(context, live),
+            "holds": [hold.key for hold in tx.holds(repository=live.repository)],
+        }
+    for hold in tx.holds():
+        if hold.repository and hold.repository not in result:
+            result[hold.repository] = {
+                "format": None,
+                "stream": hold.stream,
+                "source": None,
+                "snapshot": None,
+                "publication": None,
+                "exceptions": [],
+                "holds": [h.key for h in tx.holds(repository=hold.repository)],
+            }
+    return result
+
+
+def _publication(live: Publication, snapshot: Snapshot | None) -> dict[str, Any]:
+    return {
+        "serial": live.serial,
+        "time": format_time(live.published),
+        "files": snapshot.files if snapshot else None,
+        "bytes": snapshot.bytes if snapshot else None,
+        "tree": live.tree,
+        "rolled_back": live.rolled_back,
+    }
+
+
+def accepted_paths(context: Context, live: Publication) -> list[str]:
+    """Files that the outside accepted as missing, as the live tree says."""
+    return sorted(accepted(context.store.view(live.tree)))

@@ -1,0 +1,40 @@
+"""How values look in messages for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from manifests.state import format_time
+
+
+def fingerprint(digest: str) -> str:
+    """A digest in groups of eight, to be compared by eye or over the telephone."""
+    return " ".join(digest[i : i + 8] for i in range(0, len(digest), 8))
+
+
+def when(moment: datetime | None) -> str:
+    """A time in UTC, or ``never``."""
+    return "never" if moment is None else format_time(moment)
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """``1 file``, ``2 files``."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def some(items: Sequence[str], limit: int = 5) -> str:
+    """The first items, and how many there are besides."""
+    shown = ", ".join(items[:limit])
+    return shown if len(items) <= limit else f"{shown} and {len(items) - limit} more"
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Columns, aligned by the widest cell of each; no line ends in blanks."""
+    if not rows:
+        return ""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )

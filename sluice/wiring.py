@@ -1,0 +1,116 @@
+"""What the packages in the middle need of each other, handed to them here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from manifests.digest import Digest
+from manifests.errors import ConfigError, SignatureInvalid
+from manifests.formats.base import Problem, Spec
+from manifests.zone import InsideZone, Signers, Zone
+from sluice.text import some
+from store import checks
+from store.openpgp import RepositoryKey, passphrase, verify_signed
+from store.records import Publication
+from store.store import Store
+
+_MAX_KEY = 1 << 20
+
+
+def repository_key(zone: Zone) -> RepositoryKey | None:
+    """The key that signs derived metadata, if the zone has one."""
+    if zone.repository_key is None:
+        return None
+    return RepositoryKey(zone.repository_key, passphrase(None))
+
+
+def read_key_files(paths: Sequence[Path]) -> list[bytes]:
+    """Armored public keys from the files that zone.yaml names. Raises ConfigError."""
+    keys = []
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                keys.append(file.read(_MAX_KEY))
+        except OSError as error:
+            raise ConfigError(
+                f"the key cannot be read: {error.strerror}",
+                where=str(path),
+                remedy="put the vendor's public key there, or change `signed_by` in zone.yaml",
+            ) from error
+    return keys
+
+
+class InsideChecks:
+    """What the importer asks before it publishes: complete, signed, and derived.
+
+    Completeness is proved from the tree alone, so the outside need not be trusted.
+    """
+
+    def __init__(self, store: Store, zone: InsideZone) -> None:
+        self._store = store
+        self._zone = zone
+
+    def problems(self, format_name: str, repository: str, tree: Digest) -> Sequence[Problem]:
+        """What the format's check finds."""
+        return checks.check_tree(self._store, format_name, Spec(repository), tree).problems
+
+    def signatures(self, format_name: str, repository: str, tree: Digest) -> None:
+        """Verify upstream signatures with the keys pinned here. Raises SignatureInvalid."""
+        required = self._zone.require.get(repository, Signers())
+        if not required.signed_by:
+            return
+        keys = read_key_files(required.signed_by)
+        signed = checks.signatures(
+            self._store,
+            format_name,
+            Spec(repository),
+            tree,
+            packages=required.check_packages,
+        )
+        if not signed:
+            raise SignatureInvalid(
+                "nothing in it is signed, but `require` asks for signatures",
+                where=repository,
+                remedy="ask the outside for the signed repository, or change `require`",
+            )
+        found = [
+            f"{problem.path}: {problem.what}"
+            for problem in verify_signed(self._store.view(tree), signed, keys)
+        ]
+        if found:
+            raise SignatureInvalid(
+                some(found, 3),
+                where=repository,
+                remedy="do not trust this snapshot; if the vendor has a new key, verify its"
+                " fingerprint and add it to `require`",
+            )
+
+    def derive(
+        self, format_name: str, repository: str, tree: Digest, live: Publication | None
+    ) -> Digest | None:
+        """The overlay of derived indexes; the caller holds the shared lock."""
+        previous = (
+            (live.tree, live.overlay) if live is not None and live.format == format_name else None
+        )
+        return derive_overlay(self._store, self._zone, format_name, repository, tree, previous)
+
+
+def derive_overlay(
+    store: Store,
+    zone: Zone,
+    format_name: str,
+    repository: str,
+    tree: Digest,
+    previous: tuple[Digest, Digest | None] | None = None,
+) -> Digest | None:
+    """The overlay of a tree, kept in the store; the caller holds the shared lock."""
+    kept = checks.derive_overlay(
+        store,
+        format_name,
+        Spec(repository),
+        tree,
+        previous=previous,
+        signer=repository_key(zone),
+    )
+    return None if kept is None else kept.digest

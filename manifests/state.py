@@ -62,11 +62,12 @@ class StateRow:
             raise MalformedManifest(f"not a repository name: {self.repository[:80]!r}")
         if not _FORMAT.fullmatch(self.format):
             raise MalformedManifest(f"not a format name: {self.format[:80]!r}")
-        if not 1 <= self.serial <= MAX_SERIAL:
+        # A bool or a float compares like a number but is written otherwise.
+        if type(self.serial) is not int or not 1 <= self.serial <= MAX_SERIAL:
             raise MalformedManifest(f"a serial out of range: {self.serial}")
         if not is_digest(self.tree):
             raise MalformedManifest(f"not a digest: {self.tree[:80]!r}")
-        if not 0 <= self.tree_size < MAX_SERIAL:
+        if type(self.tree_size) is not int or not 0 <= self.tree_size < MAX_SERIAL:
             raise MalformedManifest(f"a tree size out of range: {self.tree_size}")
 
     def line(self) -> str:
@@ -101,8 +102,13 @@ class StateTable:
 
 
 def format_time(moment: datetime) -> str:
-    """UTC with whole seconds, as ``2024-05-01T12:00:00Z``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """UTC with whole seconds, as ``2024-05-01T12:00:00Z``; parts of a second are cut off.
+
+    Raises ValueError for a moment without a time zone: it would be taken as local.
+    """
+    if moment.tzinfo is None:
+        raise ValueError("a moment without a time zone")
+    return moment.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
 
 
 def parse_time(text: str) -> datetime:

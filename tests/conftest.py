@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support import samples
 from tests.support.certs import Authority, Pair
@@ -20,6 +21,10 @@ from tests.support.postgres import Postgres
 from tests.support.rpms import RpmCache
 from tests.support.rsyncd import Rsyncd
 from tests.support.yumrepo import YumRepo
+
+# The same examples on every machine and no verdict by the clock: a failure is a failure.
+settings.register_profile("sluice", derandomize=True, deadline=None)
+settings.load_profile("sluice")
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from typing import Self
 
 from manifests.digest import Digest
 from manifests.durable import Durable, publish_file
-from manifests.errors import BlobDamaged, NoSpace, StoreError, WrongVersion
+from manifests.errors import BlobDamaged, BlobMissing, NoSpace, StoreError, WrongVersion
 from manifests.tree import Entry, Tree, encode
 from store.blobs import BlobBatch, BlobStore, LocalBlobs
 from store.checksums import Checksums
@@ -179,7 +179,11 @@ class Store:
         Raises BlobMissing when the tree itself is not there.
         """
         for entry in self.tree(tree).entries():
-            if not self.blobs.has(entry.digest) or self.blobs.size(entry.digest) != entry.size:
+            try:
+                there = self.blobs.size(entry.digest) == entry.size
+            except BlobMissing:
+                there = False
+            if not there:
                 yield entry
 
     def small(self, digest: Digest, limit: int) -> bytes:

@@ -8,6 +8,7 @@ or bundle brings them again, and until then each repository concerned has a hold
 
 from __future__ import annotations
 
+import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -248,7 +249,10 @@ def _repair(
                 try:
                     store.blobs.verify(digest)
                 except BlobDamaged:
-                    store.blobs.quarantine_damaged(digest)
+                    aside = store.blobs.quarantine_damaged(digest)
+                    # A work copy may be the same file under another name. With another time
+                    # rsync no longer takes it for current, and fetches it anew.
+                    os.utime(aside, (0, 0))
                     result.set_aside += 1
                 except BlobMissing:
                     continue

@@ -81,6 +81,14 @@ def test_damaged_and_missing_blobs_are_named_and_set_aside(store: Store) -> None
         assert tx.holds() == []
 
 
+def test_a_work_copy_that_shares_the_damage_is_fetched_anew(store: Store, tmp_path: Path) -> None:
+    copy = tmp_path / "a"
+    copy.hardlink_to(store.blobs.path(sha256_of(b"a")))
+    harm(store, sha256_of(b"a"))
+    verify(store, repair=True)
+    assert copy.stat().st_mtime == 0  # no upstream's file has this time, so rsync takes it again
+
+
 def test_a_damaged_tree(store: Store) -> None:
     with store.ledger.read() as tx:
         tree = tx.snapshots()[0].snapshot.tree

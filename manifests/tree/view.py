@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
@@ -15,8 +15,10 @@ _BLOCK = 1 << 20
 _PAGE = 4096
 #: Streaming gives back its mapped pages after so many bytes (a multiple of the page size).
 _RELEASE = 8 << 20
-#: Remember the first steps of the bisection: 2**_LEVELS positions at most.
+#: Bisection leaves a fence about every 1/2**_LEVELS of the text.
 _LEVELS = 11
+#: Where bisection ends and searching begins.
+_WINDOW = 1024
 
 
 class Tree:
@@ -31,8 +33,9 @@ class Tree:
         self._text = text
         self._owner = owner
         self._count: int | None = None
-        # middle -> (where the next line starts, its beginning). Filled as look-ups pass.
-        self._steps: dict[int, tuple[int, bytes]] = {}
+        # Sorted (path with TAB, where its line starts): filled as look-ups pass, so that
+        # there is no load time. One list of tuples, because ``insort`` is atomic.
+        self._fences: list[tuple[bytes, int]] = [(b"", 0), (b"\xff", len(text))]
 
     @classmethod
     def map(cls, path: Path) -> Self:
@@ -112,14 +115,14 @@ class Tree:
                 yield line + b"\n"
 
     def _narrow(self, key: bytes, low: int, high: int) -> tuple[int, int]:
-        """Bisect to a window of about a page.
+        """Bisect to a window of a few lines.
 
         ``low`` and ``high`` begin lines; every line before ``low`` sorts before
         ``key``, the line at ``high`` does not. ``key`` holds no LF, and TAB only
         at its end, so that comparing the first len(key) bytes decides.
         """
         text, length, find = self._text, len(key), self._text.find
-        while high - low > _PAGE:
+        while high - low > _WINDOW:
             start = find(b"\n", (low + high) >> 1, high - 1) + 1
             if not start:
                 break
@@ -130,23 +133,24 @@ class Tree:
         return low, high
 
     def _narrow_all(self, key: bytes) -> tuple[int, int]:
-        """``_narrow`` over the whole text; its first steps are remembered."""
-        text, steps = self._text, self._steps
-        low, high = 0, len(text)
-        window = max(_PAGE, high >> _LEVELS)
-        while high - low > window:
-            middle = (low + high) >> 1
-            step = steps.get(middle)
-            if step is None:
-                start = text.find(b"\n", middle, high - 1) + 1
-                if not start:
-                    break
-                # Up to its TAB and no further, so that a key compares as with the line.
-                step = steps[middle] = (start, text[start : text.find(b"\t", start) + 1])
-            if step[1] < key:
-                low = step[0]
+        """``_narrow`` over the whole text, between fences that earlier look-ups left."""
+        text, fences = self._text, self._fences
+        place = bisect_left(fences, (key,))
+        (before, low), (after, high) = fences[place - 1], fences[place]
+        if not before < key <= after:  # another thread put one in at this very moment
+            low, high = 0, len(text)
+        window = len(text) >> _LEVELS
+        while high - low > max(window, _WINDOW):
+            start = text.find(b"\n", (low + high) >> 1, high - 1) + 1
+            if not start:
+                break
+            # Up to its TAB and no further, so that a key compares as with the line.
+            fence = text[start : text.find(b"\t", start) + 1]
+            insort(fences, (fence, start))
+            if fence < key:
+                low = start
             else:
-                high = step[0]
+                high = start
         return self._narrow(key, low, high)
 
     def lower_bound(self, key: bytes, start: int | None = None) -> int:

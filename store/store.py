@@ -251,5 +251,5 @@ def _check_version(path: Path) -> None:
         raise WrongVersion(
             f"the store has version {found!r}, this program reads {STORE_VERSION}",
             where=str(path.parent),
-            remedy="run `sluice upgrade`, or install the newer Sluice that wrote it",
+            remedy="install the Sluice that wrote it; its changelog names the versions it reads",
         )

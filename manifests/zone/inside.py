@@ -124,7 +124,7 @@ def _digests(value: Value) -> frozenset[Digest]:
         if match is None:
             item.fail(
                 f"`{item.path}` is not a digest",
-                "write the SHA-256 as 64 of 0-9 a-f; `sluice show` prints it",
+                "write the SHA-256 as 64 of 0-9 a-f; `sha256sum FILE` prints it",
             )
         found.append(Digest(match[1]))
     return frozenset(found)

@@ -17,6 +17,7 @@ import pytest
 # program -> (Debian package, RHEL package)
 PACKAGES: dict[str, tuple[str, str]] = {
     "createrepo_c": ("createrepo-c", "createrepo_c"),
+    "curl": ("curl", "curl"),
     "dnf": ("dnf dnf-plugins-core", "dnf dnf-plugins-core"),
     "gpg": ("gnupg", "gnupg2"),
     "gpgconf": ("gnupg", "gnupg2"),
@@ -31,6 +32,8 @@ PACKAGES: dict[str, tuple[str, str]] = {
     "rpmsign": ("rpm", "rpm-sign"),
     "rsync": ("rsync", "rsync"),
     "setpriv": ("util-linux", "util-linux"),
+    "sqliterepo_c": ("createrepo-c", "createrepo_c"),
+    "wget": ("wget", "wget"),
 }
 
 

@@ -11,6 +11,7 @@ import binascii
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -274,8 +275,7 @@ class RepositoryKey:
 
     def armored(self, data: bytes) -> bytes:
         """An ASCII-armored detached signature (SHA-256). Raises ConfigError."""
-        with private_home() as home:
-            self._import(home)
+        with self._home() as home:
             (home / "data").write_bytes(data)
             done = self._gpg(home, ["--armor", "--digest-algo", "SHA256", "--detach-sign",
                                     "--output", "-", str(home / "data")])  # fmt: skip
@@ -285,14 +285,24 @@ class RepositoryKey:
 
     def public(self) -> PublicKey:
         """The public half, for clients. Raises ConfigError."""
-        with private_home() as home:
-            self._import(home)
+        with self._home() as home:
             listing = self._gpg(home, ["--with-colons", "--list-secret-keys"])
             keys = list(_listed(listing.out.decode("utf-8", "replace")))
             if len(keys) != 1:
                 raise ConfigError(f"holds {len(keys)} keys instead of one", where=str(self._file))
             fingerprint, user_id = keys[0]
             return PublicKey(fingerprint, user_id, _export(home, fingerprint, str(self._file)))
+
+    @contextmanager
+    def _home(self) -> Iterator[Path]:
+        """A private home with the key in it. Its agent is ended once, after the last call:
+        a call right after an agent was told to end may still find that one, and fail."""
+        with private_home() as home:
+            try:
+                self._import(home)
+                yield home
+            finally:
+                run("gpgconf", ["--homedir", home, "--kill", "gpg-agent"], home=home)
 
     def _import(self, home: Path) -> None:
         try:
@@ -308,11 +318,8 @@ class RepositoryKey:
             raise self._useless(done)
 
     def _gpg(self, home: Path, words: list[str]) -> Outcome:
-        try:
-            return run("gpg", [*_GPG, "--passphrase-fd", "0", *words], home=home,
-                       stdin=self._passphrase.encode() + b"\n")  # fmt: skip
-        finally:
-            run("gpgconf", ["--homedir", home, "--kill", "gpg-agent"], home=home)
+        return run("gpg", [*_GPG, "--passphrase-fd", "0", *words], home=home,
+                   stdin=self._passphrase.encode() + b"\n")  # fmt: skip
 
     def _useless(self, done: Outcome) -> ConfigError:
         return ConfigError(

@@ -1,0 +1,127 @@
+"""GET against nginx: one worker process each, the same files, the same ``wrk``.
+
+    python bench/bench_serve.py [--rounds N] [--seconds S]
+
+Both servers are asked in turns, and each ratio is the median over the rounds, so that
+whatever else the machine does meets both. nginx writes no access log and uses sendfile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests.support import tools
+from tests.support.served import Published, Serving
+
+GOALS = {"large": 0.9, "small": 0.35}
+SIZES = {"large": 64 << 20, "small": 4 << 10}
+CONNECTIONS = {"large": 4, "small": 16}
+_UNITS = {"": 1.0, "K": 2.0**10, "M": 2.0**20, "G": 2.0**30}
+
+
+@contextmanager
+def nginx(folder: Path) -> Iterator[str]:
+    """nginx over ``folder``; its URL."""
+    with tempfile.TemporaryDirectory(prefix="sluice-nginx-") as text:
+        home = Path(text)
+        port = tools.free_port()
+        user = "user root;" if os.geteuid() == 0 else ""
+        temporary = " ".join(
+            f"{kind}_temp_path {home}/{kind};"
+            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        config = home / "nginx.conf"
+        config.write_text(
+            f"daemon off; {user} pid {home}/pid; worker_processes 1;\n"
+            "events { worker_connections 512; }\n"
+            "http { default_type application/octet-stream; sendfile on; tcp_nopush on;\n"
+            f"access_log off; keepalive_requests 10000000; {temporary}\n"
+            f'server {{ listen 127.0.0.1:{port}; root "{folder}"; }} }}\n',
+            "utf-8",
+        )
+        log = home / "error.log"
+        process = tools.spawn(
+            [tools.need("nginx"), "-p", home, "-c", config, "-e", log], log=home / "out.log"
+        )
+        try:
+            tools.wait_for_port(port, process, log=log)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            tools.stop(process)
+
+
+def rate(url: str, connections: int, seconds: float, *, small: bool) -> float:
+    """Answers a second if ``small`` (the heads differ in length), else bytes a second.
+
+    Raises AssertionError if one answer was not 200.
+    """
+    done = subprocess.run(
+        [tools.need("wrk"), "-t1", f"-c{connections}", f"-d{seconds:g}s", url],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    word = "Requests" if small else "Transfer"
+    found = re.search(rf"{word}/sec:\s+([0-9.]+)([KMG]?)", done.stdout)
+    if found is None or "Non-2xx" in done.stdout:
+        raise AssertionError(done.stdout)
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def measure(rounds: int, seconds: float) -> dict[str, float]:
+    """The ratio to nginx for each kind of file."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sluice-bench-")))
+        files = {name: os.urandom(size) for name, size in SIZES.items()}
+        published = Published(folder / "store")
+        stack.callback(published.close)
+        published.publish("bench", files, format="files")
+        www = folder / "www"
+        www.mkdir()
+        for name, data in files.items():
+            (www / name).write_bytes(data)
+        theirs = stack.enter_context(nginx(www))
+        ours = stack.enter_context(Serving(folder / "store"))
+        ratios = {}
+        for name in SIZES:
+            small = name == "small"
+            pairs = []
+            for turn in range(rounds + 1):
+                their_rate = rate(f"{theirs}/{name}", CONNECTIONS[name], seconds, small=small)
+                our_rate = rate(
+                    f"{ours.url}/files/bench/{name}", CONNECTIONS[name], seconds, small=small
+                )
+                if turn:  # the first one warms up
+                    pairs.append((our_rate / their_rate, our_rate, their_rate))
+            ratios[name] = statistics.median(pair[0] for pair in pairs)
+            unit, scale = ("requests/s", 1.0) if small else ("GB/s", 1e9)
+            shown = ", ".join(f"{our / scale:.4g}:{their / scale:.4g}" for _, our, their in pairs)
+            print(
+                f"GET of {SIZES[name]} bytes, one worker process each: {ratios[name]:.2f} of nginx"
+                f" (goal {GOALS[name]}); {unit} ours:nginx {shown}",
+                flush=True,
+            )
+        return ratios
+
+
+def main() -> int:
+    """0 if all goals are reached, else 1."""
+    parser = argparse.ArgumentParser(description="GET against nginx")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    words = parser.parse_args()
+    ratios = measure(words.rounds, words.seconds)
+    return int(any(ratios[name] < goal for name, goal in GOALS.items()))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -7,30 +7,31 @@ than everything else that we do; here a request whose answer is at hand makes no
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 import os
 import socket
-import sys
+import struct
 import time
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpProcessingError, HttpRequestParser, HttpVersion11, RawRequestMessage
 from multidict import CIMultiDictProxy
 
 from manifests.errors import BlobDamaged, SluiceError
-from repo_server.log import report
+from repo_server.log import log_access, report
 from repo_server.ready import Reply, Span, text_reply
 from repo_server.sendfile import SendFile
 from repo_server.settings import Limits
 from store.layout import open_regular
 
 _LINGER = 2.0
+_NO_LINGER = struct.pack("ii", 1, 0)
 _BODY_LIMIT = 1 << 20
 
 
@@ -199,7 +200,17 @@ class Connection(BaseProtocol):
         """Close now; the client sees that something is missing, if something is."""
         if self._task is not None:
             self._task.cancel()
+        elif not self._paused and self.transport is not None:
+            self.transport.close()
+            return
+        self._reset()
+
+    def _reset(self) -> None:
+        """End the connection; what the kernel still holds for the client is dropped."""
         if self.transport is not None:
+            line = self.transport.get_extra_info("socket")
+            with contextlib.suppress(OSError):
+                line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
             self.transport.abort()
 
     # --- answering ------------------------------------------------------------
@@ -258,7 +269,7 @@ class Connection(BaseProtocol):
                 os.close(file)
             self._task = None
             if self._service.access_log and reply is not None:
-                self._log(call, reply, time.monotonic() - began, complete)
+                _log(call, reply, time.monotonic() - began, complete)
             self._after(end, complete)
 
     def _after(self, end: bool, complete: bool) -> None:
@@ -266,7 +277,7 @@ class Connection(BaseProtocol):
         if transport is None:
             return
         if not complete:
-            transport.abort()
+            self._reset()
             return
         self._idle()
         if end:
@@ -354,21 +365,6 @@ class Connection(BaseProtocol):
         else:
             transport.close()
 
-    def _log(self, call: Call, reply: Reply, seconds: float, complete: bool) -> None:
-        line: dict[str, Any] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "client": call.peer,
-            "method": call.method,
-            "target": call.target,
-            "status": reply.status,
-            "bytes": reply.length,
-            "seconds": round(seconds, 6),
-            "complete": complete,
-            "agent": call.headers.get("User-Agent", ""),
-        }
-        sys.stdout.write(json.dumps(line) + "\n")
-        sys.stdout.flush()
-
 
 def _open(reply: Reply) -> int | None:
     """The descriptor of a reply that is a file. Raises StoreError, OSError."""
@@ -390,3 +386,18 @@ def _failed(call: Call, what: str) -> Reply:
     report(what, target=call.target)
     text = "The server has a problem; its log says which."
     return text_reply(500, text, head_only=call.method == "HEAD")
+
+
+def _log(call: Call, reply: Reply, seconds: float, complete: bool) -> None:
+    log_access(
+        {
+            "client": call.peer,
+            "method": call.method,
+            "target": call.target,
+            "status": reply.status,
+            "bytes": reply.length,
+            "seconds": round(seconds, 6),
+            "complete": complete,
+            "agent": call.headers.get("User-Agent", ""),
+        }
+    )

@@ -153,7 +153,7 @@ class RepoService:
         head_only = call.method == "HEAD"
         base = setup.base_url(self._settings, call.headers.get("Host"), call.local)
         if page.kind == "folder":
-            return _moved(quote(target.path) + "/")
+            return _moved(quote(target.path, safe="/@") + "/")
         if page.kind == "health":
             if self._follower.well:
                 return text_reply(200, "ok", head_only=head_only)

@@ -49,9 +49,8 @@ class Edition:
 
     @cached_property
     def identity(self) -> int:
-        """A number by which workers tell each other which publication they mean."""
-        its = self.publication
-        return identity(its.repository, its.stream, its.serial, its.tree, its.overlay)
+        """A number by which workers tell each other which content they mean."""
+        return identity(self.publication.tree, self.publication.overlay)
 
     @cached_property
     def published(self) -> float:

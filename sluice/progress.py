@@ -1,4 +1,4 @@
-"""Progress of long work: a line on a terminal, nothing in a pipe."""
+"""Progress of long work: first how much it is, then a line that moves on a terminal."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ _INTERVAL = 0.2  # seconds between two updates of the line
 class Progress:
     """Counts items and bytes of one piece of work.
 
-    ``total_bytes`` and ``total_items`` of 0 mean: not known. On anything but a
-    terminal it prints nothing, so that logs and pipes stay readable.
+    ``total_bytes`` and ``total_items`` of 0 mean: not known. As soon as the total is
+    known it is said once, in a line of its own, as "``what``: 1.5 GiB ``verb``". After
+    that only a terminal sees more, so that logs and pipes stay readable.
     """
 
-    def __init__(self, what: str, stream: TextIO | None = None) -> None:
+    def __init__(self, what: str, verb: str = "to do", stream: TextIO | None = None) -> None:
         self._what = what
+        self._verb = verb
+        self._said = False
         self._stream = sys.stderr if stream is None else stream
         self._live = self._stream.isatty()
         self._shown = 0.0
@@ -33,6 +36,7 @@ class Progress:
         """Say how much is to come."""
         self.total_items += items
         self.total_bytes += size
+        self._say()
 
     def advance(self, items: int = 0, size: int = 0) -> None:
         """Count what was done and redraw now and then."""
@@ -48,11 +52,17 @@ class Progress:
     def at(self, done: int, total: int) -> None:
         """Say how many bytes are done, and of how many."""
         self.total_bytes = total
+        self._say()
         self.advance(size=done - self.bytes)
 
     def reach(self, items: int, size: int) -> None:
         """Say how many items and bytes are done by now."""
         self.advance(items - self.items, size - self.bytes)
+
+    def _say(self) -> None:
+        if not self._said and self.total_bytes:
+            self._said = True
+            print(f"{self._what}: {format_bytes(self.total_bytes)} {self._verb}", flush=True)
 
     def _draw(self) -> None:
         parts = []

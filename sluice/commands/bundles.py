@@ -93,7 +93,7 @@ def _pack(context: Context, stream: OutsideStream, options: argparse.Namespace) 
             f" about {format_bytes(planned.bytes)}, would cross"
         )
         return
-    progress = Progress(f"packing for {stream.name}")
+    progress = Progress(stream.name, "to write at most")
     draft = pack(
         context.store,
         stream,
@@ -173,7 +173,7 @@ def send_streams(options: argparse.Namespace) -> int:
     context = Context.open(options.zone)
     worst = 0
     for stream in _streams(context, options.stream):
-        progress = Progress(f"sending {stream.name}")
+        progress = Progress(stream.name, "to hand over")
         try:
             result = send_stream(context, stream, dry_run=options.dry_run, progress=progress)
         except SluiceError as error:

@@ -20,7 +20,7 @@ from sluice.errors import report as report_error
 from sluice.importing import inlet_of, receive_stream
 from sluice.progress import Progress
 from sluice.text import plural, some
-from transfer.arrivals import Report
+from transfer.arrivals import Report, Verdict
 
 _RESCAN = 30.0
 """Seconds between two looks: network file systems tell nobody of new files."""
@@ -45,25 +45,33 @@ def receive_streams(options: argparse.Namespace) -> int:
         assert isinstance(stream, InsideStream)
         streams = [stream]
     inlets = {stream.name: inlet_of(context, stream) for stream in streams}
+    said: set[str] = set()
     if options.once:
-        return max(_look(context, stream, inlets[stream.name], once=True) for stream in streams)
-    return _watch(context, streams, inlets)
+        return max(
+            _look(context, stream, inlets[stream.name], said, once=True) for stream in streams
+        )
+    return _watch(context, streams, inlets, said)
 
 
-def _look(context: Context, stream: InsideStream, inlet: Inlet, *, once: bool) -> int:
-    progress = Progress(f"receiving {stream.name}")
+def _look(
+    context: Context, stream: InsideStream, inlet: Inlet, said: set[str], *, once: bool
+) -> int:
+    """One look into the inbox. What is in ``said`` is not said again."""
+    progress = Progress(stream.name, "to read")
     try:
         report = receive_stream(context, stream, inlet, settle=once, progress=progress.at)
     except SluiceError as error:
         progress.done()
-        report_error(error, about=stream.name)
+        if f"{stream.name} {error}" not in said:
+            said.add(f"{stream.name} {error}")
+            report_error(error, about=stream.name)
         return error.exit_code
     progress.done()
-    _tell(stream.name, report, inlet, once=once)
+    _tell(stream.name, report, inlet, said, once=once)
     return report.exit_code
 
 
-def _tell(name: str, report: Report, inlet: Inlet, *, once: bool) -> None:
+def _tell(name: str, report: Report, inlet: Inlet, said: set[str], *, once: bool) -> None:
     for bundle in report.accepted:
         print(f"{name}: accepted bundle {bundle}")
     for bundle in report.late:
@@ -75,10 +83,17 @@ def _tell(name: str, report: Report, inlet: Inlet, *, once: bool) -> None:
     for outcome in report.outcomes:
         if outcome.error is not None:
             print(f"sluice: {name}: {outcome.arrival.label}: {outcome.reason}", file=sys.stderr)
+        elif outcome.verdict is Verdict.FOREIGN and outcome.arrival.identity not in said:
+            said.add(outcome.arrival.identity)
+            label = outcome.arrival.label
+            print(f"{name}: left alone: {label}: not a part of a bundle", file=sys.stderr)
     if report.missing:
         numbers = some([str(number) for number in report.missing])
         print(f"sluice: {name}: never arrived: bundle {numbers}", file=sys.stderr)
     for hold in report.holds:
+        if f"{hold.key} {hold.reason}" in said:
+            continue
+        said.add(f"{hold.key} {hold.reason}")
         about = f"{hold.repository}: " if hold.repository else ""
         print(f"sluice: {name}: HELD: {about}{hold.reason}", file=sys.stderr)
         if hold.remedy:
@@ -106,7 +121,9 @@ class _Wake(FileSystemEventHandler):
             self._event.set()
 
 
-def _watch(context: Context, streams: list[InsideStream], inlets: dict[str, Inlet]) -> int:
+def _watch(
+    context: Context, streams: list[InsideStream], inlets: dict[str, Inlet], said: set[str]
+) -> int:
     """Go on until stopped: at every change, and every 30 seconds."""
     wake = threading.Event()
     observer = Observer()
@@ -120,7 +137,7 @@ def _watch(context: Context, streams: list[InsideStream], inlets: dict[str, Inle
             pause = _RESCAN
             for stream in streams:
                 inlet = inlets[stream.name]
-                _look(context, stream, inlet, once=False)
+                _look(context, stream, inlet, said, once=False)
                 if inlet.waiting().settling:
                     pause = min(pause, stream.settle)
             wake.wait(pause)

@@ -64,7 +64,7 @@ def sync_repositories(options: argparse.Namespace) -> int:
         )
     worst = 0
     for repository in repositories:
-        progress = Progress(repository.name)
+        progress = Progress(repository.name, "to fetch")
         try:
             result = sync(
                 context.store,

@@ -112,6 +112,8 @@ class Rsync:
         self._lock = lock
         self._progress = progress
         self._pause = pause
+        self.by_content = False
+        """Compare files by content instead of size and time."""
 
     def plan(self, target: Path) -> Changes:
         """What a full copy into ``target`` would change. Writes nothing."""
@@ -202,6 +204,7 @@ class Rsync:
             f"--timeout={wait}", *([f"--contimeout={wait}"] if self._remote else []),
             # Ours alone: an upstream may not put anything there.
             "--exclude=/.sluice/", "--exclude=/.sluice",
+            *(["--checksum"] if self.by_content else []),
             *([] if limit is None else [f"--bwlimit={max(1, limit // 1024)}"]),
             *words, "--", self._address() + folder, f"{target}/",
         ]  # fmt: skip

@@ -72,6 +72,8 @@ class RsyncSource:
         if wrong:
             self._copy.unmark()
             self._copy.discard(wrong)
+        for mirror in self._mirrors:
+            mirror.by_content = self._copy.suspect()
         rsync, changes = self._ask()
         if clean and not wrong and not changes.any:
             return None

@@ -5,11 +5,14 @@
     work/REPO/files/   the copy
     work/REPO/clean    digest of the snapshot's tree that it stands for; absent while rsync
                        may write, and after a crash
+    work/REPO/open     the machine's boot id when rsync began to write; gone with the commit
     work/REPO/lock     held by rsync itself, too
 
 Files become blobs by hard link. Hence a file of the copy that *is* the blob which the
 previous tree names at that path (same device, same inode) has its bytes: blobs never
 change. So a scan reads only what is new, after a crash too, and needs no other record.
+But rsync does not fsync: if the machine itself went down, sizes and times prove nothing,
+and the next rsync must compare content.
 """
 
 from __future__ import annotations
@@ -71,6 +74,7 @@ class WorkCopy:
         self.files = folder / "files"
         self._durable = files
         self._mark = folder / "clean"
+        self._open = folder / "open"
 
     @contextmanager
     def locked(self) -> Iterator[int]:
@@ -113,9 +117,22 @@ class WorkCopy:
         """Say that the copy stands for a committed snapshot."""
         data = json.dumps({"settings": mark.settings, "tree": mark.tree}, sort_keys=True)
         publish_file(self._durable, self._mark, f"{data}\n".encode())
+        self._durable.unlink(self._open)
+
+    def suspect(self) -> bool:
+        """Whether the machine went down while files of the copy may not have been on disk."""
+        if self._mark.exists():
+            return False
+        try:
+            with self._open.open("rb") as file:
+                return file.read(_MARK_LIMIT).decode("utf-8", "replace").strip() != boot_id()
+        except FileNotFoundError:
+            return False
 
     def unmark(self) -> None:
         """Before anything is written into the copy."""
+        if not self._open.exists():
+            publish_file(self._durable, self._open, f"{boot_id()}\n".encode())
         if self._mark.exists():
             self._durable.unlink(self._mark)
             self._durable.sync_dir(self.folder)
@@ -255,6 +272,14 @@ class _Walk:
         self._scan.read += 1
         digest, size = self._batch.adopt(Path(os.fsdecode(place)))
         return Entry(path, digest, size)
+
+
+def boot_id() -> str:
+    """Another one after each start of the machine (random(4)); "" where there is none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return ""
 
 
 def remove_partials(folder: Path) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from manifests.formats import format_named
 from manifests.zone import model as zone
 from mirror.crawl import CrawlSource
-from mirror.http import HttpTransport
 from mirror.near import FolderTransport, RsyncTransport
 from mirror.report import Progress
 from mirror.rsync import Rsync
@@ -107,6 +106,9 @@ def _transport(
 ) -> Transport:
     upstream, connection = repository.upstream, repository.connection
     if upstream.transport == "http":
+        # Here, so that an rsync without changes does not wait for an HTTP library to load.
+        from mirror.http import HttpTransport
+
         return HttpTransport(upstream, connection, folder, progress=progress, pause=pause)
     url = upstream.urls[0]
     if upstream.transport == "file":

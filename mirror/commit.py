@@ -6,18 +6,29 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from manifests import errors
-from manifests.digest import Digest
-from manifests.state import Snapshot
+from manifests.digest import Digest, sha256_of
+from manifests.state import Snapshot, format_time, parse_time
 from manifests.zone import model as zone
 from mirror.attempts import Built
 from mirror.report import printable
 from mirror.settings import Settings
-from store.ledger import WriteTransaction
+from store.ledger import ReadTransaction, WriteTransaction
 from store.records import AcceptedMissing, Hold, StoredSnapshot
 from store.store import Store
 
 _MAX_ACCEPTED = 4096
 """Characters of a path that is accepted as missing."""
+
+
+def last_sync(tx: ReadTransaction, repository: str) -> datetime | None:
+    """When a sync last ended well, whether it found anything new or not."""
+    text = tx.get_meta(_meta_key("synced", repository))
+    return None if text is None else parse_time(text)
+
+
+def _meta_key(what: str, repository: str) -> str:
+    # A name may have 64 characters, as many as a key.
+    return f"{what}/{sha256_of(repository.encode())[:40]}"
 
 
 class Committer:
@@ -50,7 +61,7 @@ class Committer:
 
     @property
     def _signed_key(self) -> str:
-        return f"signed/{self._name[:56]}"
+        return _meta_key("signed", self._name)
 
     def accept(self, paths: Sequence[str], reason: str) -> None:
         """Record that a person accepted files as missing. Raises UsageError."""
@@ -97,13 +108,9 @@ class Committer:
 
     def unchanged(self, built: Built | None, settings: Settings) -> None:
         """Nothing is new: holds end, and what the upstream said of its indexes is kept."""
-        with self._store.ledger.read() as tx:
-            held = tx.hold(self._hold_key) is not None
-        if not held and (built is None or not built.gathered.validators):
-            return
         with self._store.ledger.write(self._actor) as tx:
             self._remember(tx, built, settings)
-            if held:
+            if tx.hold(self._hold_key) is not None:
                 self._release(tx)
 
     def snapshot(self, built: Built, settings: Settings, removals_accepted: int) -> Snapshot:
@@ -147,6 +154,7 @@ class Committer:
         return snapshot
 
     def _remember(self, tx: WriteTransaction, built: Built | None, settings: Settings) -> None:
+        tx.set_meta(_meta_key("synced", self._name), format_time(self._now()))
         if built is None:
             return
         for url, validator in built.gathered.validators:

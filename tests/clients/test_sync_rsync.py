@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from manifests import errors
 from manifests.zone.model import Connection
+from mirror.commit import last_sync
 from tests.clients.syncing import FAST, Mirror, open_store, repository
 from tests.conftest import RsyncdFactory
 from tests.support import samples
@@ -48,14 +50,17 @@ def test_first_sync_holds_every_byte_of_the_upstream(mirror: Mirror, vendor_repo
 def test_no_change_makes_no_snapshot_and_reads_nothing(
     mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mirror.sync()
+    first = datetime(2024, 5, 1, tzinfo=UTC)
+    mirror.sync(now=lambda: first)
     opened: list[str] = []
     real = os.open
     monkeypatch.setattr(
         os, "open", lambda path, *a, **k: opened.append(str(path)) or real(path, *a, **k)
     )
-    report = mirror.sync()
+    report = mirror.sync(now=lambda: first + timedelta(hours=1))
     assert report.snapshot is None and not report.changed
+    with mirror.store.ledger.read() as tx:
+        assert last_sync(tx, "baseos") == first + timedelta(hours=1)
     assert len(mirror.snapshots()) == 1
     read = [path for path in opened if "/files/" in path or "/blobs/" in path]
     assert not [path for path in read if "/.tmp/" not in path]

@@ -71,7 +71,7 @@ class FileOutbox:
         if self._marker and target.name.endswith(self._marker):
             raise errors.CarrierError(
                 f"{target.name!r} ends like a done-marker",
-                remedy="choose another `done_marker` or `suffix`",
+                remedy="choose another `done_marker` or `name_suffix`",
             )
         self._need_folder()
         fd = _open_part(source)

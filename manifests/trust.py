@@ -265,7 +265,8 @@ def judge(
                 f"sequence {place} has two manifests: {seen[place]} and {digest}",
                 where=where,
                 remedy="stop this stream; someone else signs with its keys, or the outside was "
-                "restored from a backup: start a new epoch by a new root",
+                "restored from a backup: there `sluice trust renew --new-epoch`, then pin its new "
+                "root here",
             )
     changes = release.role == "targets" and facts.sequence > released
     if begun and facts.sequence == sequence and not changes:

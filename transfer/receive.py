@@ -95,6 +95,8 @@ def receive(
             fork = tx.hold(fork_key(stream.name))
         if fork is not None and state.epoch <= _epoch(fork):
             raise ForkedStream(fork.reason, where=stream.name, remedy=fork.remedy)
+        if fork is not None:
+            _end_fork(store, stream.name, state.epoch)
         admission = Admission(store, state, known, now)
         run = _Run(store, stream, now, report, progress, admission)
         for arrival in arrivals:
@@ -107,6 +109,13 @@ def receive(
         with store.ledger.read() as tx:
             report.holds = tx.holds(stream.name)
         return report
+
+
+def _end_fork(store: Store, stream: str, epoch: int) -> None:
+    """A person pinned a root of a later epoch, in which the two manifests mean nothing."""
+    with store.ledger.write() as tx:
+        tx.clear_hold(fork_key(stream))
+        tx.event("stream.fork-ended", stream, epoch=epoch)
 
 
 def _epoch(fork: Hold) -> int:

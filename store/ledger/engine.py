@@ -211,10 +211,13 @@ def _check(connection: Connection, where: str) -> None:
     version = None if found is None else found.value
     if version == str(schema.SCHEMA_VERSION):
         return
+    newer = version is not None and version.isdigit() and int(version) > schema.SCHEMA_VERSION
     raise WrongVersion(
         f"the ledger has version {version}, this program reads {schema.SCHEMA_VERSION}",
         where=where,
-        remedy="install the Sluice that wrote it; its changelog names the versions it reads",
+        remedy="install the newer Sluice that wrote it"
+        if newer
+        else "install the Sluice that wrote it; this one cannot upgrade it",
     )
 
 

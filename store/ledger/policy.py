@@ -128,7 +128,7 @@ class PolicyWrites(PolicyReads, WriteBase):
             raise StoreError(
                 "no bundle offered such a key",
                 where=fingerprint[:80],
-                remedy="see the offered fingerprints in `sluice status`",
+                remedy="see the offered fingerprints with `sluice keys list`",
             )
         self._put(
             schema.approved_keys,

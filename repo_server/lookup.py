@@ -21,7 +21,12 @@ _YOUNG = 2.0
 
 
 def look_up(
-    settings: Settings, edition: Edition, where: InRepository, call: Call, target: Target
+    store: Store,
+    settings: Settings,
+    edition: Edition,
+    where: InRepository,
+    call: Call,
+    target: Target,
 ) -> tuple[Answer, Edition]:
     """Ask the format; for what is gone, ask the editions of the grace period."""
     path = where.path
@@ -39,7 +44,9 @@ def look_up(
                 earlier = past.format.answer(request, past.view)
             except BlobMissing:
                 continue
-            if isinstance(earlier, SendEntry) and earlier.immutable:
+            if not isinstance(earlier, SendEntry) or not earlier.immutable:
+                continue
+            if store.blobs.has(earlier.entry.digest):
                 answer, edition = earlier, past
                 break
     if isinstance(answer, SendEntry) and answer.entry.path.startswith(PRIVATE):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -124,7 +125,9 @@ class RepoService:
         head_only = call.method == "HEAD"
         known = site.ready.get(call.target)
         if known is not None:
-            return await self._file(site, call, known)
+            if os.path.exists(known.file):  # noqa: PTH110 - called for most requests
+                return await self._file(site, call, known)
+            site.ready.pop(call.target, None)  # gc took a snapshot that was pinned by its URL
         not_found = text_reply(404, "Nothing is here.", head_only=head_only)
         if target.empty_segment:
             return not_found
@@ -210,7 +213,7 @@ class RepoService:
         if first is None:
             return None, text_reply(404, "Nothing is here.", head_only=head_only)
         answer, edition = await self._in_pool(
-            lambda: look_up(self._settings, first, where, call, target)
+            lambda: look_up(self._store, self._settings, first, where, call, target)
         )
         if isinstance(answer, SendEntry):
             entry = answer

@@ -63,6 +63,7 @@ class _Worker:
                 [sys.executable, "-m", "repo_server.worker", *map(str, inherited)],
                 stdin=subprocess.PIPE,
                 pass_fds=inherited,
+                process_group=0,  # a Ctrl-C is the parent's to pass on
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
             )
         assert self.process.stdin is not None

@@ -12,17 +12,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import resource
 import signal
 import socket
 import sys
+from dataclasses import replace
 
 from manifests.errors import SluiceError
 from repo_server.connection import Connections
 from repo_server.follow import Follower
 from repo_server.marks import Marks
 from repo_server.service import RepoService
-from repo_server.settings import Settings
+from repo_server.settings import Limits, Settings
 from store.store import Store
+
+#: Descriptors for the ledger, mapped trees and the like.
+_OTHER_FILES = 256
 
 
 class Control:
@@ -89,11 +94,23 @@ async def _tell_misses(service: RepoService, control: Control) -> None:
             control.say(misses=rows)
 
 
+def _room_for_connections(limits: Limits) -> Limits:
+    """Raise the limit of open files as far as allowed; as many connections as that carries.
+
+    A connection that is sent a file needs three descriptors.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 3 * limits.connections + _OTHER_FILES
+    files = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
+    return replace(limits, connections=max(1, (files - _OTHER_FILES) // 3))
+
+
 def main() -> int:
     """Run one worker; the exit code of the process."""
     listen, line, memory = map(int, sys.argv[1:4])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's; the parent passes it on
     settings = Settings.from_json(sys.stdin.buffer.read())
+    settings = replace(settings, limits=_room_for_connections(settings.limits))
     control = Control(socket.socket(fileno=line))
     try:
         asyncio.run(work(settings, socket.socket(fileno=listen), control, Marks.attach(memory)))

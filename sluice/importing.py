@@ -9,7 +9,7 @@ from cds.filedrop import FileInbox
 from manifests.errors import ConfigError
 from manifests.zone import InsideStream
 from sluice.context import Context
-from sluice.wiring import InsideChecks
+from sluice.wiring import InsideChecks, offer_keys
 from transfer.arrivals import Progress, Report, Verdict
 from transfer.publish import Judges
 from transfer.receive import receive
@@ -83,4 +83,6 @@ def receive_stream(
             inlet.finish(arrival)
         elif outcome.verdict is Verdict.BAD:
             inlet.quarantine(arrival, outcome.reason)
+    for live in report.published:
+        offer_keys(context.store, live, context.actor)
     return report

@@ -19,6 +19,7 @@ from sluice.commands.trust import stream_keys
 from sluice.context import Context
 from store.ledger import ReadTransaction
 from store.records import BundleRecord, Hold, Publication
+from transfer.plan import read_manifest
 
 STATUS_VERSION = 1
 _MARKS = ("packed", "sent", "received", "imported")
@@ -196,6 +197,7 @@ def _outside_repositories(tx: ReadTransaction, zone: OutsideZone) -> dict[str, A
 
 def _inside_repositories(context: Context, tx: ReadTransaction) -> dict[str, Any]:
     result: dict[str, Any] = {}
+    named = {name: _named_upstream(context, tx, name) for name in context.zone.streams}
     for live in tx.publications():
         stored = tx.snapshot(live.stream, live.source_repository, live.serial)
         newest = tx.newest_snapshot(live.stream, live.source_repository)
@@ -205,6 +207,7 @@ def _inside_repositories(context: Context, tx: ReadTransaction) -> dict[str, Any
             "source": live.source_repository,
             "snapshot": _snapshot(newest.snapshot) if newest else None,
             "publication": _publication(live, stored.snapshot if stored else None),
+            "withdrawn": live.source_repository not in named.get(live.stream, ()),
             "exceptions": accepted_paths(context, live),
             "holds": [hold.key for hold in tx.holds(repository=live.repository)],
         }
@@ -220,6 +223,18 @@ def _inside_repositories(context: Context, tx: ReadTransaction) -> dict[str, Any
                 "holds": [h.key for h in tx.holds(repository=hold.repository)],
             }
     return result
+
+
+def _named_upstream(context: Context, tx: ReadTransaction, stream: str) -> set[str]:
+    """The repositories that the newest accepted state table of a stream names."""
+    saved = tx.trust_state(stream)
+    if saved is None:
+        return set()
+    state = TrustState.from_bytes(saved)
+    record = tx.bundle(stream, state.epoch, state.released)
+    if record is None:
+        return set()
+    return {row.repository for row in read_manifest(context.store, record.manifest).state.rows}
 
 
 def _publication(live: Publication, snapshot: Snapshot | None) -> dict[str, Any]:

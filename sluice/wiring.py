@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
 from manifests.digest import Digest
 from manifests.errors import ConfigError, SignatureInvalid
-from manifests.formats.base import Problem, Spec
+from manifests.formats.base import KEYS, Problem, Spec
 from manifests.zone import InsideZone, Signers, Zone
 from sluice.text import some
 from store import checks
-from store.openpgp import RepositoryKey, passphrase, verify_signed
+from store.openpgp import RepositoryKey, passphrase, read_keys, verify_signed
 from store.records import Publication
 from store.store import Store
 
 _MAX_KEY = 1 << 20
+_KEYS_OF_ONE_TREE = 16
+_KEY_FILE = 256 << 10
 
 
 def repository_key(zone: Zone) -> RepositoryKey | None:
@@ -114,3 +117,31 @@ def derive_overlay(
         signer=repository_key(zone),
     )
     return None if kept is None else kept.digest
+
+
+def offer_keys(store: Store, live: Publication, actor: str) -> list[str]:
+    """Remember the public keys that a published tree carries; fingerprints that are new.
+
+    They are neither trusted nor shown to clients before a person approves them, so
+    one that cannot be read is passed over: it is only missing from the list.
+    """
+    view = store.view(live.tree)
+    found = []
+    for entry in itertools.islice(view.entries(KEYS), _KEYS_OF_ONE_TREE):
+        if entry.size > _KEY_FILE:
+            continue
+        with view.open(entry.path) as file:
+            armored = file.read(_KEY_FILE)
+        try:
+            found += read_keys(armored, where=entry.path)
+        except ConfigError:
+            continue
+    if not found:
+        return []
+    fresh = []
+    with store.ledger.write(actor) as tx:
+        for key in found:
+            if tx.offer_key(key.fingerprint, live.repository, live.stream, key.armored):
+                fresh.append(key.fingerprint)
+                tx.event("key-offered", live.stream, live.repository, fingerprint=key.fingerprint)
+    return fresh

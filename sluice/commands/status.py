@@ -69,6 +69,8 @@ def _repository(repository: dict[str, Any]) -> tuple[str, str]:
     notes = [f"{plural(state['files'] or 0, 'file')}, {format_bytes(state['bytes'] or 0)}"]
     if repository["publication"] and state["rolled_back"]:
         notes.append("rolled back")
+    if repository.get("withdrawn"):
+        notes.append("no longer sent by the outside")
     if repository["exceptions"]:
         notes.append(f"{plural(len(repository['exceptions']), 'file')} accepted as missing")
     if repository["holds"]:

@@ -14,11 +14,13 @@ from manifests.durable import publish_file
 from manifests.errors import UsageError
 from manifests.roots import read_pinned
 from manifests.trust import TrustState, expiring_soon
-from manifests.zone import InsideStream, OutsideStream
+from manifests.zone import InsideStream, InsideZone, OutsideStream
 from sluice.ceremonies import StreamKeys
 from sluice.context import Context
 from sluice.keys import KEY_TYPES, passphrase_from
 from sluice.text import fingerprint, table, when
+from sluice.wiring import read_key_files
+from store.openpgp import read_keys
 
 
 def register(commands: Any) -> None:
@@ -173,12 +175,31 @@ def list_keys(options: argparse.Namespace) -> int:
     if not offered:
         print("no keys came in bundles")
         return 0
+    pinned = _pinned(context, {key.repository for key in offered})
     rows = [("repository", "stream", "state", "fingerprint")]
     for key in offered:
         state = f"approved by {key.approved_by}" if key.approved else "not approved"
+        if key.fingerprint in pinned.get(key.repository, ()):
+            state = "pinned in zone.yaml"
         rows.append((key.repository, key.stream, state, key.fingerprint))
     print(table(rows))
     return 0
+
+
+def _pinned(context: Context, repositories: set[str]) -> dict[str, set[str]]:
+    """Fingerprints of the keys that ``require`` pins, by repository."""
+    zone = context.zone
+    if not isinstance(zone, InsideZone):
+        return {}
+    return {
+        name: {
+            key.fingerprint
+            for armored in read_key_files(required.signed_by)
+            for key in read_keys(armored)
+        }
+        for name, required in zone.require.items()
+        if name in repositories
+    }
 
 
 def approve_key(options: argparse.Namespace) -> int:

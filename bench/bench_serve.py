@@ -21,6 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench.common import Figure, quick, report
 from tests.support import tools
 from tests.support.served import Published, Serving
 
@@ -105,10 +106,17 @@ def measure(rounds: int, seconds: float) -> dict[str, float]:
             ratios[name] = statistics.median(pair[0] for pair in pairs)
             unit, scale = ("requests/s", 1.0) if small else ("GB/s", 1e9)
             shown = ", ".join(f"{our / scale:.4g}:{their / scale:.4g}" for _, our, their in pairs)
-            print(
-                f"GET of {SIZES[name]} bytes, one worker process each: {ratios[name]:.2f} of nginx"
-                f" (goal {GOALS[name]}); {unit} ours:nginx {shown}",
-                flush=True,
+            print(f"{unit} ours:nginx {shown}")
+            size = f"{SIZES[name] >> 20} MiB" if SIZES[name] >> 20 else f"{SIZES[name] >> 10} KiB"
+            report(
+                Figure(
+                    f"GET of {size}, one worker process each",
+                    f"{statistics.median(pair[1] for pair in pairs) / scale:.4g} {unit}",
+                    f"nginx {statistics.median(pair[2] for pair in pairs) / scale:.4g} {unit}",
+                    ratios[name],
+                    f"at least {GOALS[name]}",
+                    ratios[name] >= GOALS[name],
+                )
             )
         return ratios
 
@@ -116,8 +124,9 @@ def measure(rounds: int, seconds: float) -> dict[str, float]:
 def main() -> int:
     """0 if all goals are reached, else 1."""
     parser = argparse.ArgumentParser(description="GET against nginx")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--rounds", type=int, default=2 if quick() else 5)
+    parser.add_argument("--seconds", type=float, default=1.0 if quick() else 2.0)
+    parser.add_argument("--quick", action="store_true", help="short rounds: see that it runs")
     words = parser.parse_args()
     ratios = measure(words.rounds, words.seconds)
     return int(any(ratios[name] < goal for name, goal in GOALS.items()))

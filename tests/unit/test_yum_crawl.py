@@ -65,8 +65,11 @@ def test_packages_on_other_hosts_are_never_asked_for() -> None:
     upstream = Repo([Rpm("a", base="http://127.0.0.1/latest/")]).files()
     run = crawl(upstream)
     assert not [url for url in run.asked if "127.0.0.1" in url]
+    run = crawl(upstream, Spec("r", include=("a",)))
+    assert not [url for url in run.asked if "127.0.0.1" in url]
+    assert "Packages/a-1.0-1.noarch.rpm" in run.files
     with pytest.raises(MalformedIndex):
-        crawl(upstream, Spec("r", include=("a",)))
+        crawl(Repo([Rpm("a", href="http://127.0.0.1/a.rpm")]).files(), Spec("r", include=("a",)))
 
 
 def test_an_installer_tree_comes_with_its_images_and_listed_folders() -> None:

@@ -112,7 +112,8 @@ def _promised(
     try:
         if location.foreign:
             host = location.base or location.href
-            return None, [Problem(source, f"{shown(location.href)} lies elsewhere: {shown(host)}")]
+            what = f"{shown(location.href)} lies elsewhere: {shown(host)}"
+            return None, [Problem(source, f"{what} (`metadata: derived` would name it as ours)")]
         path = location.path(prefix)
     except BadPath as error:
         return None, [Problem(source, f"names '{shown(location.href)}': {error.what}")]

@@ -158,7 +158,7 @@ class YumCrawl:
                 continue
             if package.location.foreign:
                 if self._derived:
-                    raise MalformedIndex("a package on another host", where=package.nevra)
+                    yield _beside(note.prefix, package)
                 continue  # check names it
             yield _file(note.prefix, package.location, package.checksum, package.size)
 
@@ -256,6 +256,18 @@ def _index(
 def _file(prefix: str, location: Location, checksum: Checksum, size: int | None) -> Wanted:
     path, url = _place(prefix, location)
     return Wanted(path, url=url, digests={checksum.algorithm: checksum.hex}, size=size)
+
+
+def _beside(prefix: str, package: primary.Package) -> Wanted:
+    """A package that the index puts at a full URL, asked of this upstream all the same.
+
+    That URL is most often the upstream's own public address, and the checksum decides.
+    No other host is ever asked because an index names it.
+    """
+    here = Location(package.location.href)
+    if here.foreign:
+        raise MalformedIndex("a package on another host", where=package.nevra)
+    return _file(prefix, here, package.checksum, package.size)
 
 
 def _place(prefix: str, location: Location) -> tuple[str, str]:

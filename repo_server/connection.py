@@ -15,7 +15,6 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from email.utils import formatdate
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +23,7 @@ from aiohttp.http import HttpProcessingError, HttpRequestParser, HttpVersion11, 
 from multidict import CIMultiDictProxy
 
 from manifests.errors import BlobDamaged, SluiceError
+from repo_server.date import Date
 from repo_server.log import log_access, report
 from repo_server.ready import Reply, Span, text_reply
 from repo_server.sendfile import SendFile
@@ -57,21 +57,6 @@ class Service(Protocol):
         """Head (without Date) and body of a GET, if they are at hand; else None."""
 
     async def answer(self, call: Call) -> Reply: ...
-
-
-class Date:
-    """The Date line, made once a second."""
-
-    def __init__(self) -> None:
-        self._second = 0
-        self._line = b""
-
-    def line(self) -> bytes:
-        now = int(time.time())
-        if now != self._second:
-            self._second = now
-            self._line = f"Date: {formatdate(now, usegmt=True)}\r\n".encode("ascii")
-        return self._line
 
 
 class Connections:

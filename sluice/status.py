@@ -15,6 +15,7 @@ from manifests.roots import read_pinned
 from manifests.state import Snapshot, format_time
 from manifests.trust import TrustState, expiring_soon
 from manifests.zone import InsideStream, InsideZone, OutsideStream, OutsideZone
+from mirror.commit import last_sync
 from sluice.commands.trust import stream_keys
 from sluice.context import Context
 from store.ledger import ReadTransaction
@@ -187,6 +188,7 @@ def _outside_repositories(tx: ReadTransaction, zone: OutsideZone) -> dict[str, A
         result[name] = {
             "format": spec.format if spec else stored.snapshot.format if stored else None,
             "configured": spec is not None,
+            "synced": _time(last_sync(tx, name)),
             "snapshot": _snapshot(stored.snapshot) if stored else None,
             "publication": None,
             "exceptions": [accepted.path for accepted in tx.exceptions(name)],

@@ -35,7 +35,7 @@ command line prints these as one line each and exits with ``exit_code``.
      |    +-- NotCanonical                  not byte for byte what signing produces
      |    +-- Unsigned                      too few valid signatures
      |    +-- ForeignRoot                   another root of trust than the pinned one
-     |    +-- ForkedStream                  two manifests for one sequence
+     |    +-- ForkedStream        exit 3    two manifests for one sequence
      +-- CarrierError                  a carrier cannot move or read a file
      |    +-- ArrivalChanged                it changed or went since it was seen
      +-- StoreError
@@ -189,7 +189,9 @@ class ForeignRoot(TrustError):
 
 
 class ForkedStream(TrustError):
-    """Two different manifests carry the same sequence."""
+    """Two different manifests carry the same sequence; the stream stops for an operator."""
+
+    exit_code = 3
 
 
 class CarrierError(SluiceError):

@@ -33,6 +33,8 @@ class Known:
     rows: tuple[PartRow, ...]
     done: set[int] = field(default_factory=set)
     """Parts of which nothing more is needed."""
+    here: set[int] = field(default_factory=set)
+    """Parts that lie there and wait for others; known only while they are looked at."""
     indexed: bool = False
     """Its index is here, checked and pinned."""
     imported: bool = False
@@ -54,6 +56,10 @@ class Known:
 
     def row(self, part: int) -> PartRow:
         return self.rows[part - 1]
+
+    def lost_parts(self) -> list[int]:
+        """What has to come again: neither done nor here."""
+        return [part for part in self.missing_parts() if part not in self.here]
 
     def missing_parts(self) -> list[int]:
         return [row.part for row in self.rows if row.part not in self.done]

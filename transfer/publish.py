@@ -154,9 +154,9 @@ class Publisher:
     ) -> Hold:
         listed, count = found
         parts = {
-            known.name: known.missing_parts()[:_LISTED]
+            known.name: known.lost_parts()[:_LISTED]
             for known in bundles
-            if not known.imported and known.missing_parts()
+            if not known.imported and known.lost_parts()
         }
         if count:
             reason = f"{count} files of snapshot {row.serial} are not here"

@@ -282,6 +282,7 @@ def _take_bundle(run: _Run, known: Known, needed: int) -> bool:
     for part, result in results.items():
         look = chosen[part]
         if result.error is None:
+            known.here.add(part)
             continue
         again = True
         look.place = _other_place(run, look, (known, part))

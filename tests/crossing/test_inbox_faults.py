@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from store.store import Store
-from tests.support.operator import Inside, Upstream, noise, pair
+from tests.support.drive import Upstream, noise, pair
 
 FILES = {f"f{n}": noise(n, 30_000) for n in range(6)}
 
@@ -79,9 +79,7 @@ def test_other_tars_are_not_ours(tmp_path: Path) -> None:
     upstream = Upstream(tmp_path / "vendor", FILES)
     out, inside = pair(tmp_path, {"tools": upstream})
     (tmp_path / "data").write_bytes(b"data")
-    subprocess.run(
-        ["tar", "-C", tmp_path, "-cf", inside.inbox / "backup.tar", "data"], check=True
-    )
+    subprocess.run(["tar", "-C", tmp_path, "-cf", inside.inbox / "backup.tar", "data"], check=True)
     inside.receive(*out.cycle())
     assert inside.waiting() == ["backup.tar"]
 
@@ -207,5 +205,3 @@ def test_a_done_marker_is_waited_for(tmp_path: Path) -> None:
     inside.receive(marker)
     assert inside.content("tools") == FILES
     assert inside.waiting() == []
-
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.support.operator import Outside, Upstream, noise, pair, program
+from tests.support.drive import Upstream, noise, pair, program
 
 FILES = {"readme.txt": b"read me", "iso/disc.iso": noise(1, 300_000), "empty": b""}
 
@@ -37,8 +37,6 @@ def test_the_whole_path_by_programs_of_their_own(tmp_path: Path) -> None:
     assert publication["serial"] == 1
     assert publication["files"] == 3
     assert publication["bytes"] == sum(map(len, FILES.values()))
-    zone = Outside(out).inside  # the served bytes are read below through a real server
-    assert zone is not None
 
 
 def test_what_is_served_is_what_the_vendor_had(tmp_path: Path) -> None:
@@ -152,5 +150,4 @@ def test_a_dry_run_says_what_would_happen_and_does_nothing(tmp_path: Path) -> No
     inside.receive(*out.cycle())
     assert "from snapshot 2 to 1" in inside.sluice("rollback", "tools", 1, "--dry-run").out
     assert inside.live()["tools"][0] == 2
-    removed = inside.sluice("gc", "--dry-run").out
-    assert "would remove 0 blobs" in removed or "would remove" in removed
+    assert "would remove" in inside.sluice("gc", "--dry-run").out

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.support.drive import Inside, Outside, Upstream, pair
 from tests.support.gpg import GpgHome
 from tests.support.rpms import RpmCache
 from tests.support.samples import GREETING, HELLO
 from tests.support.yumrepo import YumRepo
-from tests.support.operator import Inside, Outside, Upstream, pair
 
 
 def signed_zones(
@@ -96,14 +96,13 @@ def test_a_key_that_came_in_a_bundle_is_offered_only_once_it_is_approved(
         assert server.get("/setup/keys/base.asc").status == 404
         inside.sluice("keys", "approve", "0" * 40, expect=2)
         inside.sluice("keys", "approve", fingerprint)
-        setup = server.get("/setup/base.repo").body.decode()
-        assert "gpgcheck=1" in setup
+        setup = server.wait("/setup/base.repo", b"gpgcheck=1").decode()
         assert "repo_gpgcheck=1" in setup
         assert f"gpgkey={server.url}/setup/keys/base.asc" in setup
         armored = server.get("/setup/keys/base.asc").body
         assert armored.strip() == vendor_key.public_key().strip()
         inside.sluice("keys", "withdraw", fingerprint)
-        assert "gpgcheck=0" in server.get("/setup/base.repo").body.decode()
+        server.wait("/setup/base.repo", b"gpgcheck=0")
     inside.sluice("keys", "withdraw", fingerprint, expect=2)
     assert [event["detail"]["fingerprint"] for event in inside.events("key-approved")] == [
         fingerprint

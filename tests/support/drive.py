@@ -1,7 +1,8 @@
-"""Zones as an operator has them: folders, zone.yaml, and the real command line.
+"""Any number of zones, driven as an operator drives them, and a carrier that misbehaves.
 
 Commands run in this process, which is several times faster than a new one for each;
-``start`` and ``spawn`` run them as programs of their own where that matters.
+``run`` and ``start`` make them programs of their own where that matters. For one outside,
+one inside and a real client, see ``tests.support.zones``.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
@@ -225,7 +228,9 @@ class Outside(Zone):
         self.taken += 1
         place = self.folder.parent / f"{self.folder.name}-carried" / f"{self.taken:04}"
         place.mkdir(parents=True)
-        return [Path(shutil.move(path, place / path.name)) for path in sorted(self.outbox.iterdir())]
+        return [
+            Path(shutil.move(path, place / path.name)) for path in sorted(self.outbox.iterdir())
+        ]
 
     def digest(self) -> Digest:
         """State digest of the newest snapshots."""
@@ -266,9 +271,7 @@ class Inside(Zone):
         settings |= {"serve": self.serve} if self.serve else {}
         self.write_yaml(settings | self.common)
 
-    def bring(
-        self, files: Iterable[Path], *, rename: random.Random | None = None
-    ) -> list[Path]:
+    def bring(self, files: Iterable[Path], *, rename: random.Random | None = None) -> list[Path]:
         """Copy files into the inbox; ``rename`` gives them names that say nothing.
 
         Leave files out to lose them, bring them later to delay them, twice (renamed)
@@ -380,6 +383,14 @@ class Server:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    def wait(self, path: str, wanted: bytes, seconds: float = 10) -> bytes:
+        """The body of ``path`` as soon as it holds ``wanted``: servers follow the ledger."""
+        until = time.monotonic() + seconds
+        while wanted not in (body := self.get(path).body):
+            assert time.monotonic() < until, f"{path} never said {wanted!r}:\n{body!r}"
+            time.sleep(0.02)
+        return body
+
     def get(self, path: str, **headers: str) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
@@ -391,9 +402,7 @@ class Server:
             connection.close()
 
 
-def pair(
-    folder: Path, upstreams: Mapping[str, Upstream], **options: Any
-) -> tuple[Outside, Inside]:
+def pair(folder: Path, upstreams: Mapping[str, Upstream], **options: Any) -> tuple[Outside, Inside]:
     """An outside over ``upstreams`` and an inside that trusts it; ``options`` of the stream."""
     outside = Outside.make(folder / "OUT", upstreams, **options)
     return outside, outside.inside(folder / "IN")
@@ -431,12 +440,18 @@ def sluice(*words: object, expect: int | None = 0, ahead: timedelta = timedelta(
     def now() -> datetime:
         return datetime.now(UTC) + ahead
 
-    with mock.patch.object(Context, "now", staticmethod(now)):
-        with redirect_stdout(out), redirect_stderr(err):
-            try:
-                code = main([str(word) for word in words])
-            except SystemExit as stop:
-                code = stop.code if isinstance(stop.code, int) else 1
+    before = signal.getsignal(signal.SIGTERM)
+    with (
+        mock.patch.object(Context, "now", staticmethod(now)),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        try:
+            code = main([str(word) for word in words])
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 1
+        finally:
+            signal.signal(signal.SIGTERM, before)
     return _expected(Done(tuple(map(str, words)), code, out.getvalue(), err.getvalue()), expect)
 
 

@@ -62,13 +62,13 @@ def nginx(folder: Path) -> Iterator[str]:
             tools.stop(process)
 
 
-def rate(url: str, connections: int, seconds: float, *, small: bool) -> float:
+def rate(url: str, connections: int, seconds: int, *, small: bool) -> float:
     """Answers a second if ``small`` (the heads differ in length), else bytes a second.
 
     Raises AssertionError if one answer was not 200.
     """
     done = subprocess.run(
-        [tools.need("wrk"), "-t1", f"-c{connections}", f"-d{seconds:g}s", url],
+        [tools.need("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s", url],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     word = "Requests" if small else "Transfer"
@@ -78,7 +78,7 @@ def rate(url: str, connections: int, seconds: float, *, small: bool) -> float:
     return float(found[1]) * _UNITS[found[2]]
 
 
-def measure(rounds: int, seconds: float) -> dict[str, float]:
+def measure(rounds: int, seconds: int) -> dict[str, float]:
     """The ratio to nginx for each kind of file."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sluice-bench-")))
@@ -125,7 +125,7 @@ def main() -> int:
     """0 if all goals are reached, else 1."""
     parser = argparse.ArgumentParser(description="GET against nginx")
     parser.add_argument("--rounds", type=int, default=2 if quick() else 5)
-    parser.add_argument("--seconds", type=float, default=1.0 if quick() else 2.0)
+    parser.add_argument("--seconds", type=int, default=1 if quick() else 2)
     parser.add_argument("--quick", action="store_true", help="short rounds: see that it runs")
     words = parser.parse_args()
     ratios = measure(words.rounds, words.seconds)

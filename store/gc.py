@@ -1,9 +1,10 @@
 """Garbage collection: remove the blobs that nothing names any more.
 
-Kept is what these name: all snapshots; publications with their overlays, and those
-that were replaced within the grace period; pins; drafts; bundles that may be sent again
-or have not been imported whole; and the bodies of validators. Whoever holds the store's
-shared lock is waited for, so what it wrote but did not commit yet is safe.
+Kept is what these name: all snapshots; publications with their overlays, those that were
+replaced within the grace period, and the first of each kept snapshot; pins; drafts; bundles
+that may be sent again or have not been imported whole; and the bodies of validators.
+Whoever holds the store's shared lock is waited for, so what it wrote but did not commit yet
+is safe.
 """
 
 from __future__ import annotations
@@ -91,8 +92,7 @@ def _mark(
     for stored in tx.snapshots():
         snapshot = stored.snapshot
         trees.setdefault(snapshot.tree, f"snapshot {snapshot.serial} of {snapshot.repository}")
-    past = [old.publication for old in tx.publication_history(since=since)]
-    for publication in [*tx.publications(), *past]:
+    for publication in [*tx.publications(), *tx.kept_publications(since)]:
         name = f"publication of {publication.repository}"
         trees.setdefault(publication.tree, name)
         if publication.overlay is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Select, and_, delete, func, insert, or_, select
 
 from manifests.digest import Digest
 from manifests.errors import StoreError
@@ -86,6 +86,17 @@ class SnapshotReads(ReadBase):
             where.append(table.c.replaced >= format_time(since))
         rows = self._all(table, *where, order=(table.c.id.desc(),))
         return [PastPublication(_publication(row), parse_time(row["replaced"])) for row in rows]
+
+    def kept_publications(self, since: datetime) -> list[Publication]:
+        """Past publications that somebody may still ask for.
+
+        Those replaced at or after ``since``, and the first one of each snapshot that is
+        kept: it says that the snapshot was proved complete, and with which overlay, for
+        as long as it can be asked for by its serial.
+        """
+        table = schema.past_publications
+        kept = or_(table.c.replaced >= format_time(since), table.c.id.in_(_first_of_snapshots()))
+        return [_publication(row) for row in self._all(table, kept, order=(table.c.id,))]
 
     def generation(self) -> int:
         """A number that grows whenever something that is served may have changed."""
@@ -192,9 +203,11 @@ class SnapshotWrites(SnapshotReads, WriteBase):
             )
 
     def forget_publications(self, before: datetime) -> int:
-        """Drop the history of what was replaced before ``before``; how many lines."""
+        """Drop the history but for ``kept_publications(before)``; how many lines."""
         table = schema.past_publications
-        query = delete(table).where(table.c.replaced < format_time(before))
+        query = delete(table).where(
+            table.c.replaced < format_time(before), table.c.id.not_in(_first_of_snapshots())
+        )
         return self._connection.execute(query).rowcount
 
     def bump_generation(self) -> int:
@@ -230,6 +243,18 @@ class SnapshotWrites(SnapshotReads, WriteBase):
         table = schema.holds
         query = delete(table).where(table.c.key.startswith(prefix, autoescape=True))
         return self._connection.execute(query).rowcount
+
+
+def _first_of_snapshots() -> Select[tuple[int]]:
+    """The id of the first publication of each snapshot that is kept, under each name."""
+    past, kept = schema.past_publications, schema.snapshots
+    same = and_(
+        kept.c.stream == past.c.stream,
+        kept.c.repository == past.c.source_repository,
+        kept.c.serial == past.c.serial,
+    )
+    columns = (past.c.repository, past.c.stream, past.c.source_repository, past.c.serial)
+    return select(func.min(past.c.id)).join(kept, same).group_by(*columns)
 
 
 def _snapshot(row: Row) -> StoredSnapshot:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from manifests.digest import sha256_of
 from manifests.errors import ConfigError
 from manifests.zone.model import Serve
 from repo_server import Limits, Server, Settings
+from store.gc import collect
 from tests.clients.test_serving_http import get, raw
 from tests.support import tools
 from tests.support.served import Published, Serving
@@ -197,6 +199,23 @@ def test_a_pinned_snapshot_never_changes(published: Published, server: Serving, 
     assert body(server, f"{name}@1/Packages/new-2.rpm")[0] == 404
     assert body(server, f"{name}@1/repodata/derived.xml")[0] == 404
     assert "immutable" in get(server, f"/yum/{name}@1/repodata/repomd.xml")[1]["cache-control"]
+
+
+def test_gc_takes_no_snapshot_that_can_be_asked_for(tmp_path: Path) -> None:
+    published = Published(tmp_path / "store")
+    overlay = {"repodata/derived.xml": b"derived for 1"}
+    published.publish("base", DAY_ONE, overlay=overlay)
+    published.publish("base", DAY_TWO)
+    published.publish("base", {"Packages/third.rpm": b"3"})
+    with published.store.ledger.write() as tx:
+        tx.drop_snapshot("hq", "base", 2)
+    with Serving(published.store.folder, grace=0.0) as serving:
+        assert body(serving, "base@2/Packages/new-2.rpm")[0] == 404
+        collect(published.store, grace=timedelta(seconds=-5))
+        for path, data in (DAY_ONE | overlay).items():
+            assert body(serving, f"base@1/{path}") == (200, data)
+        assert body(serving, "base@2/Packages/new-2.rpm")[0] == 404
+    published.close()
 
 
 def test_a_new_repository_and_a_withdrawn_one(published: Published, server: Serving) -> None:

@@ -141,6 +141,25 @@ def test_publishing_is_one_step_and_keeps_a_history(ledger: Ledger, clock: Clock
         assert tx.forget_publications(NOON + timedelta(minutes=90)) == 1
 
 
+def test_a_kept_snapshot_keeps_its_first_publication(ledger: Ledger, clock: Clock) -> None:
+    """Its serial can be asked for as long as it is there, always with the same overlay."""
+    with ledger.write() as tx:
+        tx.add_snapshot(StoredSnapshot("hq", snapshot(1).snapshot))
+        tx.publish([publication(1)])
+    for serial in (2, 1, 3):
+        clock.time += timedelta(hours=1)
+        with ledger.write() as tx:
+            tx.publish([publication(serial, B)])
+    clock.time += timedelta(hours=1)
+    with ledger.write() as tx:
+        assert [(p.serial, p.tree) for p in tx.kept_publications(clock.time)] == [(1, A)]
+        assert tx.forget_publications(clock.time) == 2
+        assert [p.publication.serial for p in tx.publication_history()] == [1]
+        assert tx.drop_snapshot("hq", "baseos", 1)
+        assert tx.kept_publications(clock.time) == []
+        assert tx.forget_publications(clock.time) == 1
+
+
 def test_a_published_snapshot_cannot_be_dropped(ledger: Ledger) -> None:
     inside = StoredSnapshot("hq", snapshot(1).snapshot)
     with ledger.write() as tx:

@@ -145,6 +145,9 @@ def _leave(path: Path, me: int) -> None:
             del held.users[me]
         if not held.users:
             del _held[path]
+            # Closing alone leaves it locked while another thread's child has not yet
+            # closed its copy: between fork and exec of any program that is started.
+            fcntl.flock(held.fd, fcntl.LOCK_UN)
             os.close(held.fd)
 
 

@@ -154,3 +154,22 @@ def test_a_forked_child_neither_holds_nor_releases(tmp_path: Path) -> None:
 def test_names_of_locks_are_plain(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="not a name"), Locks(tmp_path).named(name):
         pass
+
+
+def test_a_copy_of_the_descriptor_in_a_starting_program_does_not_keep_the_lock(
+    tmp_path: Path,
+) -> None:
+    locks = Locks(tmp_path)
+    with locks.named("pack-hq"):
+        lock = (tmp_path / "pack-hq.lock").resolve()
+        (fd,) = [
+            int(each.name)
+            for each in Path("/proc/self/fd").iterdir()
+            if each.is_symlink() and os.readlink(each) == str(lock)
+        ]
+        copy = os.dup(fd)  # what a child of another thread has between fork and exec
+    try:
+        with locks.named("pack-hq"):
+            pass
+    finally:
+        os.close(copy)

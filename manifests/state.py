@@ -21,7 +21,7 @@ from manifests.errors import MalformedManifest
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _FORMAT = re.compile(r"[a-z][a-z0-9]{0,15}")
-MAX_SERIAL = 2**53
+MAX_SERIAL = 2**53 - 1
 
 
 def is_name(text: str) -> bool:

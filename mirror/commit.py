@@ -77,7 +77,7 @@ class Committer:
             for path in paths:
                 if path not in known:
                     event = tx.event(
-                        "missing-accepted", repository=self._name, path=path, reason=reason
+                        "sync.missing-accepted", repository=self._name, path=path, reason=reason
                     )
                     tx.accept_missing(self._name, path, reason, event.actor, self._now())
 
@@ -98,7 +98,7 @@ class Committer:
                 old = tx.hold(hold.key)
                 tx.set_hold(hold)
                 if old is None or (old.kind, old.reason) != (hold.kind, hold.reason):
-                    tx.event("sync-held", repository=self._name, cause=kind, reason=hold.reason)
+                    tx.event("sync.held", repository=self._name, cause=kind, reason=hold.reason)
         except errors.SluiceError as failure:
             error.add_note(f"the hold could not be recorded: {failure}")
 
@@ -129,9 +129,9 @@ class Committer:
             )
             tx.add_snapshot(StoredSnapshot("", snapshot, built.gathered.source))
             if removals_accepted:
-                tx.event("removals-accepted", repository=self._name, files=removals_accepted)
+                tx.event("sync.removals-accepted", repository=self._name, files=removals_accepted)
             tx.event(
-                "synced",
+                "sync.done",
                 repository=self._name,
                 serial=snapshot.serial,
                 tree=snapshot.tree,
@@ -147,7 +147,7 @@ class Committer:
                 tx.drop_snapshot("", self._name, stored.snapshot.serial)
             if old:
                 serials = [stored.snapshot.serial for stored in old]
-                tx.event("snapshots-dropped", repository=self._name, serials=serials[:100])
+                tx.event("snapshots.dropped", repository=self._name, serials=serials[:100])
             self._remember(tx, built, settings)
             if tx.hold(self._hold_key) is not None:
                 self._release(tx)
@@ -164,4 +164,4 @@ class Committer:
 
     def _release(self, tx: WriteTransaction) -> None:
         tx.clear_hold(self._hold_key)
-        tx.event("sync-released", repository=self._name)
+        tx.event("sync.released", repository=self._name)

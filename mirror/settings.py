@@ -25,6 +25,7 @@ def spec_of(repository: zone.Repository) -> Spec:
         arches=filters.arches,
         newest=filters.newest,
         metadata=repository.metadata.value,
+        options={"extra": repository.extra} if repository.extra else {},
     )
 
 

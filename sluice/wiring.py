@@ -143,5 +143,5 @@ def offer_keys(store: Store, live: Publication, actor: str) -> list[str]:
         for key in found:
             if tx.offer_key(key.fingerprint, live.repository, live.stream, key.armored):
                 fresh.append(key.fingerprint)
-                tx.event("key-offered", live.stream, live.repository, fingerprint=key.fingerprint)
+                tx.event("key.offered", live.stream, live.repository, fingerprint=key.fingerprint)
     return fresh

@@ -306,5 +306,5 @@ def _hold(
         reason=f"{total} files are damaged or missing in the store",
         remedy=remedy,
         since=store.ledger.now(),
-        detail={"missing": missing[:_NAMED], "total": total},
+        detail={"items": missing[:_NAMED], "total": total},
     )

@@ -11,6 +11,7 @@ from manifests.canonical import dumps, loads
 from manifests.digest import Digest, sha256_of
 from manifests.documents import MAX_DOCUMENT
 from manifests.errors import (
+    ClockAhead,
     DamagedPart,
     ForkedStream,
     MalformedManifest,
@@ -195,7 +196,7 @@ class Admission:
                 key=f"{known.key}:held",
                 stream=known.manifest.stream,
                 repository="",
-                kind=type(reason).__name__,
+                kind="clock" if isinstance(reason, ClockAhead) else "expired",
                 reason=str(reason),
                 remedy=reason.remedy,
                 since=self._now,
@@ -214,7 +215,7 @@ class Admission:
                     key=fork_key(manifest.stream),
                     stream=manifest.stream,
                     repository="",
-                    kind="ForkedStream",
+                    kind="fork",
                     reason=str(error),
                     remedy=error.remedy,
                     since=self._now,

@@ -169,8 +169,8 @@ class Publisher:
                 f"bundle {name} part {', '.join(map(str, numbers))}"
                 for name, numbers in sorted(parts.items())
             )
-            remedy = f"have sent again: {which}"
-        detail = {"missing": listed, "total": count, "parts": parts, "tree": row.tree}
+            remedy = f"have the outside hand over again {which}; or `pack --full` there"
+        detail = {"items": listed, "total": count, "parts": parts, "tree": row.tree}
         return self._hold(row, "incomplete", reason, remedy, detail)
 
     # Judging
@@ -225,14 +225,14 @@ class Publisher:
             "check",
             f"snapshot {row.serial} is not complete in itself: {first}",
             "have the outside sync again and send another bundle",
-            {"problems": problems[:_LISTED], "total": len(problems)},
+            {"items": problems[:_LISTED], "total": len(problems)},
         )
 
     def _together(
         self, newest: Known, ready: list[_Ready], holds: list[Hold]
     ) -> tuple[list[_Ready], list[Hold]]:
         """Take out those whose group is not ready as a whole."""
-        held = {hold.repository for hold in holds}
+        held = {hold.key.removeprefix(self._prefix) for hold in holds}
         waiting: list[Hold] = []
         groups = [set(group) for group in newest.manifest.together]
         changed = True
@@ -366,7 +366,7 @@ class Publisher:
         return Hold(
             key=f"{self._prefix}{row.repository}",
             stream=self.stream.name,
-            repository=row.repository,
+            repository=self.stream.local_name(row.repository) or row.repository,
             kind=kind,
             reason=reason,
             remedy=remedy,

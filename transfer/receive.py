@@ -307,7 +307,7 @@ def _refuse_bundle(run: _Run, known: Known, error: MalformedManifest) -> None:
                 key=f"{known.key}:malformed",
                 stream=run.stream.name,
                 repository="",
-                kind="MalformedManifest",
+                kind="malformed",
                 reason=str(error),
                 remedy="have the outside upgrade, then pack and send a new bundle",
                 since=run.now,

@@ -42,6 +42,7 @@ repositories:
     #arches: [x86_64, noarch]                # only these architectures
     #newest: 2                               # only so many versions of each package
     #metadata: derived                       # or verbatim; default: derived if filtered
+    #extra: [RPM-GPG-KEY-vendor]             # files that no index names
     #together: el9                           # publish at once with others of the same word
     #bandwidth: 10MiB                        # at most so much a second; or 800Mbit
     #username: mirror                        # for an upstream that asks

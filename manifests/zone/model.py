@@ -133,6 +133,8 @@ class Repository:
     filters: Filters = Filters()
     metadata: Metadata = Metadata.AUTO
     max_removals: float = 0.3
+    extra: tuple[str, ...] = ()
+    """Paths below the upstream that no index names, such as a vendor's key file."""
     together: str | None = None
     connection: Connection = Connection()
 

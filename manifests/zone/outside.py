@@ -6,6 +6,8 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
+from manifests.errors import BadPath
+from manifests.tree import check_path
 from manifests.zone.common import (
     COMMON_KEYS,
     NAME_KEYS,
@@ -61,6 +63,7 @@ REPOSITORY_KEYS = (
     *_FILTER_KEYS,
     "metadata",
     "max_removals",
+    "extra",
     "together",
     *_CONNECTION_KEYS,
 )
@@ -103,9 +106,17 @@ def _repository(name: str, value: Value, folder: Path, formats: Collection[str])
         filters=filters,
         metadata=metadata,
         max_removals=section.get("max_removals", Value.percent, 0.3),
+        extra=section.get("extra", lambda v: v.one_or_some(_tree_path), ()),
         together=section.get("together", Value.name, None),
         connection=_connection(section, folder),
     )
+
+
+def _tree_path(value: Value) -> str:
+    try:
+        return check_path(value.text())
+    except BadPath as error:
+        value.fail(f"`{value.path}`: {error.what}", "write a path below the upstream")
 
 
 def _filters(section: Section) -> Filters:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from manifests.errors import SluiceError, UsageError
+from manifests.errors import HeldError, SluiceError, UsageError
 from manifests.units import format_bytes
 from manifests.zone import OutsideStream, OutsideZone
 from sluice.commands.trust import stream_keys, stream_of
@@ -60,19 +60,22 @@ def together(zone: OutsideZone, stream: OutsideStream) -> list[list[str]]:
 
 
 def pack_streams(options: argparse.Namespace) -> int:
-    """One stream that fails never stops the others; the worst exit code is returned."""
+    """One stream that fails never stops the others; the worst exit code is returned.
+
+    A draft that waits for signatures counts as held.
+    """
     context = Context.open(options.zone)
     worst = 0
     for stream in _streams(context, options.stream):
         try:
-            _pack(context, stream, options)
+            worst = max(worst, _pack(context, stream, options))
         except SluiceError as error:
             report(error, about=stream.name)
             worst = max(worst, error.exit_code)
     return worst
 
 
-def _pack(context: Context, stream: OutsideStream, options: argparse.Namespace) -> None:
+def _pack(context: Context, stream: OutsideStream, options: argparse.Namespace) -> int:
     keys = stream_keys(context, stream)
     roots = keys.chain()
     groups = together(context.outside, stream)
@@ -87,12 +90,12 @@ def _pack(context: Context, stream: OutsideStream, options: argparse.Namespace) 
         )
         if not planned.changed:
             print(f"{stream.name}: nothing changed since the last bundle")
-            return
+            return 0
         print(
             f"{stream.name}: a {planned.kind} bundle with {plural(planned.blobs, 'new blob')},"
             f" about {format_bytes(planned.bytes)}, would cross"
         )
-        return
+        return 0
     progress = Progress(stream.name, "to write at most")
     draft = pack(
         context.store,
@@ -107,15 +110,16 @@ def _pack(context: Context, stream: OutsideStream, options: argparse.Namespace) 
     progress.done()
     if draft is None:
         print(f"{stream.name}: nothing changed since the last bundle")
-        return
+        return 0
     if keys.trusted().newest.roles["targets"].threshold > 1:
         print(
             f"{stream.name}: draft {draft.id}: {plural(draft.parts, 'part')},"
             f" {format_bytes(draft.bytes)}; it waits for signatures"
         )
         print(f"  each releasing person: sluice -z {options.zone} release {draft.id}")
-        return
+        return HeldError.exit_code
     _tell(_release(context, stream, draft.id))
+    return 0
 
 
 def _release(context: Context, stream: OutsideStream, draft: str) -> BundleRecord:

@@ -44,8 +44,8 @@ def _adjusted(settings: Serve, options: argparse.Namespace) -> Serve:
             )
         settings = replace(settings, host=host.strip("[]"), port=int(port))
     if options.workers is not None:
-        if not 1 <= options.workers <= 64:
-            raise UsageError("--workers takes 1 to 64")
+        if not 1 <= options.workers <= 256:
+            raise UsageError("--workers takes 1 to 256")
         settings = replace(settings, workers=options.workers)
     return settings
 

@@ -12,6 +12,9 @@ from sluice.context import Context
 from sluice.status import zone_status
 from sluice.text import plural, table
 
+_SHOWN = 5
+"""Items of a hold that are shown; ``--json`` has more."""
+
 
 def register(commands: Any) -> None:
     status = commands.add_parser("status", help="streams, repositories, holds and warnings")
@@ -50,8 +53,11 @@ def _print(status: dict[str, Any]) -> None:
         print(
             f"\nHELD {hold['repository'] or hold['stream']} since {hold['since']}: {hold['reason']}"
         )
-        for item in hold["detail"].get("missing", [])[:5]:
-            print(f"     missing: {item}")
+        items = hold["detail"].get("items", [])
+        for item in items[:_SHOWN]:
+            print(f"     {item}")
+        if hold["detail"].get("total", 0) > _SHOWN:
+            print(f"     ... {hold['detail']['total']} in all")
         if hold["remedy"]:
             print(f"  -> {hold['remedy']}")
     for line in status["warnings"]:

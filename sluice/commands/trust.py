@@ -147,25 +147,37 @@ def _outside_keys(options: argparse.Namespace) -> tuple[Context, StreamKeys]:
     return context, stream_keys(context, stream, options.root_key_to)
 
 
-def _tell(context: Context, keys: StreamKeys, kind: str, root: RootDocument, **more: str) -> int:
+def _tell(
+    context: Context,
+    keys: StreamKeys,
+    kind: str,
+    root: RootDocument,
+    *,
+    after_fork: bool = False,
+    **more: str,
+) -> int:
     with context.store.ledger.write(context.actor) as tx:
         tx.event(kind, keys.stream, version=root.version, epoch=root.epoch, **more)
     print(f"root version {root.version}, epoch {root.epoch}, expires {when(root.expires)}")
     print(f"fingerprint {fingerprint(root.fingerprint)}")
-    print("the next bundle carries it inside; nothing has to be done there")
+    if after_fork:
+        print("if a fork stopped the stream, pin this root inside: `trust export`, carry it in,"
+              " and put it in the place of the old one")  # fmt: skip
+    else:
+        print("the next bundle carries it inside; nothing has to be done there")
     return 0
 
 
 def rotate_role(options: argparse.Namespace) -> int:
     context, keys = _outside_keys(options)
     root = keys.rotate(options.role, context.now(), key_type=options.key_type)
-    return _tell(context, keys, "trust-rotated", root, role=options.role)
+    return _tell(context, keys, "trust.rotated", root, role=options.role)
 
 
 def renew_root(options: argparse.Namespace) -> int:
     context, keys = _outside_keys(options)
     root = keys.renew(context.now(), new_epoch=options.new_epoch)
-    return _tell(context, keys, "trust-renewed", root)
+    return _tell(context, keys, "trust.renewed", root, after_fork=options.new_epoch)
 
 
 def list_keys(options: argparse.Namespace) -> int:
@@ -214,7 +226,7 @@ def approve_key(options: argparse.Namespace) -> int:
                 remedy="give the whole fingerprint, as `sluice keys list` shows it",
             )
         tx.approve_key(wanted, context.actor)
-        tx.event("key-approved", fingerprint=wanted)
+        tx.event("key.approved", fingerprint=wanted)
     print(f"approved {wanted}: clients are offered it from now on")
     return 0
 
@@ -226,6 +238,6 @@ def withdraw_key(options: argparse.Namespace) -> int:
     with context.store.ledger.write(context.actor) as tx:
         if not tx.withdraw_key(wanted):
             raise UsageError(f"{wanted[:80]} was not approved", remedy="see `sluice keys list`")
-        tx.event("key-withdrawn", fingerprint=wanted)
+        tx.event("key.withdrawn", fingerprint=wanted)
     print(f"withdrawn {wanted}: clients are offered it no more")
     return 0

@@ -44,7 +44,7 @@ def test_first_sync_holds_every_byte_of_the_upstream(mirror: Mirror, vendor_repo
     assert report.added == report.snapshot.files == len(expected)
     assert report.bytes_needed == report.snapshot.bytes
     assert report.bytes_downloaded >= report.bytes_needed
-    assert mirror.events() == ["synced"]
+    assert mirror.events() == ["sync.done"]
 
 
 def test_no_change_makes_no_snapshot_and_reads_nothing(
@@ -121,7 +121,7 @@ def test_wrong_password_and_unknown_module_are_refused(
         if users:
             secret.write_text("right\n")
             assert mirror.sync().snapshot is not None
-            assert mirror.holds() == [] and "sync-released" in mirror.events()
+            assert mirror.holds() == [] and "sync.released" in mirror.events()
 
 
 def test_an_unreachable_daemon_is_retried_then_held(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_a_file_broken_for_good_can_be_accepted(mirror: Mirror, vendor_repo: Yum
     assert b"lost by the vendor" in mirror.content(".sluice/exceptions.json")
     assert b'"by": "tester"' in mirror.content(".sluice/exceptions.json")
     assert mirror.sync().snapshot is None
-    assert "missing-accepted" in mirror.events()
+    assert "sync.missing-accepted" in mirror.events()
 
 
 def test_too_many_removals_are_held_before_anything_is_deleted(
@@ -184,7 +184,7 @@ def test_too_many_removals_are_held_before_anything_is_deleted(
     assert (copy / samples.SPARE.filename).exists()
     report = mirror.sync(accept_removals=True)
     assert report.snapshot is not None and mirror.holds() == []
-    assert "removals-accepted" in mirror.events()
+    assert "sync.removals-accepted" in mirror.events()
 
 
 def test_dry_run_tells_and_writes_nothing(mirror: Mirror, vendor_repo: YumRepo) -> None:

@@ -70,7 +70,7 @@ def test_damaged_and_missing_blobs_are_named_and_set_aside(store: Store) -> None
     with store.ledger.read() as tx:
         hold = tx.hold("damaged/hq/docs")
         assert hold is not None
-        assert hold.detail == {"missing": ["a", "b"], "total": 2}
+        assert hold.detail == {"items": ["a", "b"], "total": 2}
         assert "full bundle" in hold.remedy
     # Fetched again, all is well, and the hold goes.
     with store.blobs.batch() as batch:

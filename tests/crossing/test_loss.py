@@ -168,7 +168,7 @@ def test_a_lost_part_is_named_and_so_are_its_files(tmp_path: Path, lost: int) ->
     assert inside.content("tools") is None
     assert inside.status()["streams"]["hq"]["incomplete"] == [1]
     if lost != 1:
-        missing = detail["missing"]
+        missing = detail["items"]
         assert isinstance(missing, list)
         assert missing
         assert set(missing) <= set(upstream.files())

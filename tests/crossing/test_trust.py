@@ -96,7 +96,7 @@ def test_a_fork_stops_the_stream_until_a_new_epoch(tmp_path: Path) -> None:
     done = inside.receive(*forked, expect=3)
     assert "two manifests" in done.err
     assert inside.live() == before
-    assert inside.holds()["ForkedStream"]["remedy"]
+    assert inside.holds()["fork"]["remedy"]
     [event] = inside.events("stream.forked")
     assert event["detail"]["sequence"] == 2
     inside.sluice("status", expect=3)
@@ -129,7 +129,7 @@ def test_two_people_release(tmp_path: Path) -> None:
     safe = tmp_path / "safe"
     safe.mkdir()
     out.sluice("sync")
-    done = out.sluice("pack")
+    done = out.sluice("pack", expect=3)
     draft = re.search(r"draft (\S+):", done.out)
     assert draft is not None
     name = draft[1]
@@ -156,11 +156,11 @@ def test_two_people_release(tmp_path: Path) -> None:
     # A rejected draft leaves no hole.
     grow(upstream, "b")
     out.sluice("sync")
-    out.sluice("pack")
+    out.sluice("pack", expect=3)
     [rejected] = out.status()["streams"]["hq"]["drafts"]
     out.sluice("release", rejected, "--reject")
     assert "no draft" in out.sluice("release").out
-    out.sluice("pack")
+    out.sluice("pack", expect=3)
     [name] = out.status()["streams"]["hq"]["drafts"]
     out.sluice("release", name, expect=3)
     only(keys[0])
@@ -179,7 +179,7 @@ def test_one_key_cannot_release_for_two(tmp_path: Path) -> None:
     for copy in sorted((out.folder / "keys" / "hq").glob("hq.targets.*"))[1:]:
         copy.unlink()
     out.sluice("sync")
-    out.sluice("pack")
+    out.sluice("pack", expect=3)
     [draft] = out.status()["streams"]["hq"]["drafts"]
     for _ in range(3):
         out.sluice("release", draft, expect=3)
@@ -194,7 +194,7 @@ def test_a_bundle_from_the_future_is_held_until_the_clock_is_right(tmp_path: Pat
     done = inside.receive(*out.cycle(), expect=3)
     assert "ClockAhead" in done.err or "the clock here says" in done.err
     assert inside.live()["tools"][0] == 1
-    held = inside.holds()["ClockAhead"]
+    held = inside.holds()["clock"]
     assert len(re.findall(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", held["reason"])) == 2, "both times"
     inside.sluice("receive", "--once", expect=3)
     inside.ahead = 3 * DAY
@@ -218,7 +218,7 @@ def test_an_expired_release_changes_no_state_and_unpublishes_nothing(tmp_path: P
     inside.ahead = 400 * DAY
     done = inside.receive(*late, expect=3)
     assert "expired" in done.err
-    assert "ExpiredDocument" in inside.holds()
+    assert "expired" in inside.holds()
     assert inside.live()["tools"][0] == 1
     assert inside.content("tools") == {"a": b"a"}
     out.ahead = 400 * DAY

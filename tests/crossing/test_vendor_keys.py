@@ -104,6 +104,6 @@ def test_a_key_that_came_in_a_bundle_is_offered_only_once_it_is_approved(
         inside.sluice("keys", "withdraw", fingerprint)
         server.wait("/setup/base.repo", b"gpgcheck=0")
     inside.sluice("keys", "withdraw", fingerprint, expect=2)
-    assert [event["detail"]["fingerprint"] for event in inside.events("key-approved")] == [
+    assert [event["detail"]["fingerprint"] for event in inside.events("key.approved")] == [
         fingerprint
     ]

@@ -1,15 +1,17 @@
 """What must cross: the stored blobs of a bundle, found with flat memory.
 
-Everything that is in the new trees and in no base tree. The list lives in a
-temporary SQLite file, so that a million blobs cost no memory.
+Everything that is in the new trees, but for what is in every state of the resend
+window: an inside that holds any one of those states becomes complete. The list
+lives in a temporary SQLite file, so that a million blobs cost no memory.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +21,7 @@ from manifests.state import StateRow, StateTable
 from manifests.tree import Entry, Tree, delta, diff
 from store.blobs import BlobBatch
 from store.store import Store
+from transfer.plan import Base
 
 _FEW: Final = 100_000
 """Candidates that are held in memory while the base trees are read."""
@@ -43,9 +46,10 @@ class Content:
         self._db = database
         database.executescript(
             "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-16000;"
-            "CREATE TABLE blob (place INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE,"
+            "CREATE TABLE blob (place INTEGER PRIMARY KEY, digest TEXT NOT NULL,"
             " size INTEGER NOT NULL, codec TEXT NOT NULL, base TEXT,"
-            " stored TEXT NOT NULL, stored_size INTEGER NOT NULL)"
+            " stored TEXT NOT NULL, stored_size INTEGER NOT NULL,"
+            " states INTEGER NOT NULL DEFAULT 0, UNIQUE (digest, stored))"
         )
 
     def add(self, blobs: Iterable[Stored]) -> None:
@@ -56,22 +60,21 @@ class Content:
             ((b.digest, b.size, b.codec, b.base, b.stored, b.stored_size) for b in blobs),
         )
 
-    def drop_known(self, trees: Iterable[Tree]) -> None:
-        """Take out the raw blobs that any of ``trees`` names."""
-        trees = list(trees)
+    def drop_known(self, states: Sequence[Callable[[], Iterator[Tree]]]) -> None:
+        """Take out the raw blobs that every one of ``states`` names in some tree."""
         count = self.count()
-        if not count or not trees:
+        if not count or not states:
             return
+        few = None
         if count <= _FEW:
-            wanted = {str(row[0]) for row in self._db.execute("SELECT digest FROM blob")}
-            found: Iterable[str] = {
-                entry.digest for tree in trees for entry in tree.entries() if entry.digest in wanted
-            }
-        else:
-            found = (entry.digest for tree in trees for entry in tree.entries())
-        self._db.executemany(
-            "DELETE FROM blob WHERE digest = ? AND codec = 'raw'", ((digest,) for digest in found)
-        )
+            few = {str(row[0]) for row in self._db.execute("SELECT digest FROM blob")}
+        for number, trees in enumerate(states):
+            found = (entry.digest for tree in trees() for entry in tree.entries())
+            self._db.executemany(
+                "UPDATE blob SET states = ? WHERE digest = ? AND states = ? AND codec = 'raw'",
+                ((number + 1, d, number) for d in found if few is None or d in few),
+            )
+        self._db.execute("DELETE FROM blob WHERE states = ?", (len(states),))
 
     def count(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM blob").fetchone()[0])
@@ -110,49 +113,67 @@ def open_content(folder: Path) -> Iterator[Content]:
         yield Content(database)
 
 
-def gather(
-    store: Store, state: StateTable, base: StateTable, content: Content, batch: BlobBatch | None
-) -> list[Digest]:
-    """Fill ``content`` with what turns ``base`` into ``state``; the tree deltas made.
+def gather(store: Store, base: Base, content: Content, batch: BlobBatch | None) -> list[Digest]:
+    """Fill ``content`` with what turns any state of the window into the new one.
 
-    Without ``batch`` (a dry run) deltas are measured and not kept. Raises
-    BlobMissing when a tree of ``state`` is not there.
+    Returns the tree deltas that were made. Without ``batch`` (a dry run) deltas are
+    measured and not kept. Raises BlobMissing when a tree is not there.
     """
     deltas = []
-    changed = [row for row in state.rows if base.row(row.repository) != row]
-    for row in changed:
-        before = base.row(row.repository)
-        if before is not None and before.tree == row.tree:
-            continue
-        stored = _stored_tree(store, row, before, batch)
-        if stored.codec == TREE_DELTA:
-            deltas.append(stored.stored)
-        content.add([stored])
-    for row in changed:
-        before = base.row(row.repository)
-        if before is None or before.tree != row.tree:
+    changed: list[tuple[StateRow, list[StateRow | None]]] = []
+    for row in base.state.rows:
+        old = _distinct(base, row)
+        if any(before is None or before.tree != row.tree for before in old):
+            changed.append((row, old))
+    for row, old in changed:
+        stored = _stored_tree(store, row, old, batch)
+        deltas += [blob.stored for blob in stored if blob.codec == TREE_DELTA]
+        content.add(stored)
+    for row, old in changed:
+        for before in [None] if None in old else old:
             content.add(_new_blobs(store, row, before))
-    content.drop_known(store.tree(row.tree) for row in base.rows)
+    content.drop_known([partial(_trees, store, table) for table in base.tables])
     return deltas
 
 
+def _distinct(base: Base, row: StateRow) -> list[StateRow | None]:
+    """What the states of the window have of a repository, each tree once; None: nothing."""
+    found: dict[Digest | None, StateRow | None] = {}
+    for table in base.tables:
+        before = table.row(row.repository)
+        found.setdefault(None if before is None else before.tree, before)
+    return list(found.values()) or [None]
+
+
+def _trees(store: Store, table: StateTable) -> Iterator[Tree]:
+    return (store.tree(row.tree) for row in table.rows)
+
+
 def _stored_tree(
-    store: Store, row: StateRow, before: StateRow | None, batch: BlobBatch | None
-) -> Stored:
-    """The tree itself, or the delta from its base if that is smaller."""
-    raw = Stored(row.tree, row.tree_size, RAW, None, row.tree, row.tree_size)
-    if before is None:
-        return raw
-    old, new = store.tree(before.tree), store.tree(row.tree)
-    size = 0
-    for line in delta(old, new):
-        size += len(line)
-        if size >= row.tree_size:
+    store: Store, row: StateRow, old: Sequence[StateRow | None], batch: BlobBatch | None
+) -> list[Stored]:
+    """A delta from each tree of the window, or the tree itself if that is smaller."""
+    raw = [Stored(row.tree, row.tree_size, RAW, None, row.tree, row.tree_size)]
+    sizes: dict[Digest, int] = {}
+    for before in old:
+        if before is None:
             return raw
-    if batch is None:
-        return Stored(row.tree, row.tree_size, TREE_DELTA, before.tree, row.tree, size)
-    digest, size = batch.put_stream(blocks(delta(old, new)))
-    return Stored(row.tree, row.tree_size, TREE_DELTA, before.tree, digest, size)
+        if before.tree == row.tree:
+            continue
+        size = 0
+        for line in delta(store.tree(before.tree), store.tree(row.tree)):
+            size += len(line)
+            if size + sum(sizes.values()) >= row.tree_size:
+                return raw
+        sizes[before.tree] = size
+    made = []
+    for tree, size in sizes.items():
+        digest = row.tree
+        if batch is not None:
+            lines = delta(store.tree(tree), store.tree(row.tree))
+            digest, size = batch.put_stream(blocks(lines))
+        made.append(Stored(row.tree, row.tree_size, TREE_DELTA, tree, digest, size))
+    return made
 
 
 def _new_blobs(store: Store, row: StateRow, before: StateRow | None) -> Iterator[Stored]:

@@ -1,9 +1,11 @@
 """Ingestion: the bytes of parts become blobs, each checked on its own.
 
 Parts are read once, in order. A blob that goes on in another part is taken only
-when all its parts are here; until then those parts wait where they lie. Every
-payload is also compared with the part table, so that it can be said which part
-is bad when a blob does not come out right, and a good blob in a bad part is kept.
+when all its parts are here; until then those parts wait where they lie. Each byte
+that is used is covered by the digest of its blob in the signed index; what no blob
+covers (tar headers, padding) is not even read. Only when a blob does not come out
+right are the payloads of its parts compared with the part table, which tells
+which of them is bad. A good blob in a bad part is kept.
 """
 
 from __future__ import annotations
@@ -12,9 +14,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
-from manifests.bundle import Index, IndexEntry, Location, PartRow, check_index
+from manifests.bundle import Index, IndexEntry, Location, check_index
 from manifests.digest import Digest
-from manifests.errors import BlobDamaged, DamagedPart, MalformedManifest, SluiceError, WireError
+from manifests.errors import (
+    BlobDamaged,
+    DamagedPart,
+    MalformedManifest,
+    SluiceError,
+    StoreError,
+    WireError,
+)
 from store.blobs import BlobBatch, BlobWriter
 from store.hashing import SideHash
 from store.records import PinKind
@@ -33,6 +42,7 @@ class PartResult:
 
     state: PartState = PartState.MISSING
     error: SluiceError | None = None
+    gone: bool = False
 
 
 @dataclass(slots=True)
@@ -57,7 +67,8 @@ class Ingest:
     """Bytes of payload read so far."""
     total: int = 0
     results: dict[int, PartResult] = field(default_factory=dict)
-    _lies: dict[Digest, str] = field(default_factory=dict)
+    _lies: dict[int, Digest] = field(default_factory=dict)
+    """By part, a blob that is not what the signed index promises."""
     _open: _Open | None = None
 
     def run(self) -> dict[int, PartResult]:
@@ -181,49 +192,40 @@ class Ingest:
         }
         if not wanted and self._open is None:
             return
-        row = self.known.row(part)
-        hasher = SideHash()
         try:
             with self.arrivals[part].open() as file:
-                file.seek(row.offset)
-                self._payload(file, part, row, entries, wanted, batch, hasher)
+                self._payload(file, part, entries, wanted, batch)
         except DamagedPart as error:
             self.results[part].error = self._place(error, part)
             self._drop_open()
-        finally:
-            found = hasher.digest()
-        if self.results[part].error is None and found != row.digest:
-            self.results[part].error = self._place(DamagedPart(_CHANGED), part)
+        except StoreError:
+            raise
+        except (SluiceError, OSError):
+            # It changed or went away: it is looked at again next time.
+            self.results[part].gone = True
             self._drop_open()
 
     def _payload(
         self,
         file: BinaryIO,
         part: int,
-        row: PartRow,
         entries: list[IndexEntry],
         wanted: set[Digest],
         batch: BlobBatch,
-        hasher: SideHash,
     ) -> None:
-        position = 0
+        start = self.known.row(part).offset
         for entry in entries:
             for number, at in enumerate(entry.locations):
                 if at.part != part:
                     continue
-                for block in _exactly(file, at.offset - position):
-                    hasher.update(block)
                 writer = self._writer(entry, number, wanted, batch)
+                if writer is None:
+                    continue
+                file.seek(start + at.offset)
                 for block in _exactly(file, at.length):
-                    hasher.update(block)
-                    if writer is not None:
-                        writer.write(block)
+                    writer.write(block)
                     self._count(len(block))
-                position = at.offset + at.length
-                if writer is not None:
-                    self._advance(number)
-        for block in _exactly(file, row.length - position):
-            hasher.update(block)
+                self._advance(number)
 
     def _count(self, size: int) -> None:
         self.read += size
@@ -252,8 +254,18 @@ class Ingest:
         self._open = None
         try:
             opened.writer.finish()
-        except BlobDamaged as error:
-            self._lies[opened.entry.stored] = error.what
+        except BlobDamaged:
+            self._wrong(opened.entry)
+
+    def _wrong(self, entry: IndexEntry) -> None:
+        """A blob came out wrong: one of its parts is damaged, or the index was a lie."""
+        parts = sorted({at.part for at in entry.locations})
+        for part in parts:
+            if self.results[part].error is None:
+                self.results[part].error = self.damage(part)
+        if all(self.results[part].error is None for part in parts):
+            for part in parts:
+                self._lies.setdefault(part, entry.stored)
 
     def _drop_open(self) -> None:
         if self._open is not None:
@@ -262,7 +274,9 @@ class Ingest:
 
     def _all_here(self, entry: IndexEntry) -> bool:
         return all(
-            at.part in self.arrivals and self.results[at.part].error is None
+            at.part in self.arrivals
+            and self.results[at.part].error is None
+            and not self.results[at.part].gone
             for at in entry.locations
         )
 
@@ -276,10 +290,9 @@ class Ingest:
             if result.error is not None:
                 continue
             absent = [e for e in index.of_part(part) if not self.store.blobs.has(e.stored)]
-            lie = next((e for e in absent if self._is_lie(e)), None)
-            if lie is not None:
+            if part in self._lies:
                 result.error = DamagedPart(
-                    f"blob {lie.stored} is not what the signed index promises",
+                    f"blob {self._lies[part]} is not what the signed index promises",
                     where=f"bundle {self.known.name}, part {part}",
                     remedy="have the outside verify its store, then pack and send again",
                 )
@@ -294,13 +307,6 @@ class Ingest:
                     set_part(tx, self.known, self.known.row(part), result.state)
         self.known.done |= {part for part in parts if self.results[part].state is PartState.DONE}
         parts.clear()
-
-    def _is_lie(self, entry: IndexEntry) -> bool:
-        """Whether all parts of a blob that came out wrong are as they were signed."""
-        return entry.stored in self._lies and all(
-            at.part in self.results and self.results[at.part].error is None
-            for at in entry.locations
-        )
 
 
 def _exactly(file: BinaryIO, length: int) -> Iterator[bytes]:

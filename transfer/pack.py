@@ -40,7 +40,8 @@ from store.records import PinKind
 from store.store import Store
 from transfer.content import Content, gather, open_content
 from transfer.payload import Payload, gathered
-from transfer.plan import Base, Room, choose_base, make_room, own_root
+from transfer.plan import Base, choose_base, own_root
+from transfer.room import Room, make_room
 from transfer.spool import Spool
 
 Progress = Callable[[int, int], None]
@@ -88,7 +89,7 @@ def plan(
     with store.locks.shared():
         base = _base(store, stream, roots, full=full)
         with store.scratch("plan") as scratch, open_content(scratch) as content:
-            gather(store, base.state, base.table, content, None)
+            gather(store, base, content, None)
             manifest = _provisional(stream, base, together, now)
             room = make_room(content, len(manifest.encode()), roots, stream.part_size)
             return PackPlan(
@@ -132,7 +133,7 @@ def pack(
             open_content(scratch) as content,
             store.blobs.batch() as batch,
         ):
-            deltas = gather(store, base.state, base.table, content, batch)
+            deltas = gather(store, base, content, batch)
             manifest = _provisional(stream, base, together, now)
             room = make_room(content, len(manifest.encode()), roots, stream.part_size)
             store.require_free(room.total, f"packing for {stream.name}")
@@ -237,7 +238,7 @@ def _provisional(
         sequence=1,
         previous=None,
         created=now,
-        kind="delta" if base.table.rows else "full",
+        kind="delta" if base.tables else "full",
         state=base.state,
         base=base.table,
         part_table=TextRef(EMPTY, 0),

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
-from manifests.bundle import MAX_MANIFEST, HeadPlan, Manifest, head_room
-from manifests.bundle.index import LOCATION
-from manifests.bundle.parts import MAX_ROW
-from manifests.bundle.tar import END, member_size
+from manifests.bundle import MAX_MANIFEST, Manifest
 from manifests.digest import Digest
 from manifests.roots import TrustedRoot, walk_roots
 from manifests.state import StateRow, StateTable
 from store.ledger import ReadTransaction
 from store.records import BundleRecord
 from store.store import Store
-from transfer.content import Content
-
-_RELEASE_ROOM: Final = 16 << 10
-"""Bytes kept for the release document; one signature takes about 200."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +20,17 @@ class Base:
 
     state: StateTable
     """The newest snapshots of the stream."""
-    table: StateTable
-    """The base; empty for a full bundle."""
+    tables: tuple[StateTable, ...]
+    """The states of the resend window, newest first, the last one being the base; none
+    for a full bundle. The bundle completes an inside that holds any one of them."""
     retain: Mapping[str, int]
     newest: Manifest | None
     """The newest released manifest of this epoch."""
+
+    @property
+    def table(self) -> StateTable:
+        """The base; empty for a full bundle."""
+        return self.tables[-1] if self.tables else StateTable(())
 
     @property
     def changed(self) -> bool:
@@ -83,13 +81,14 @@ def choose_base(
         for bundle in released(tx, stream, epoch)[: resend_window + 1]
     ]
     newest = past[0] if past else None
-    rows = []
+    tables: list[StateTable] = []
     if newest is not None and not full:
-        for row in state.rows:
-            found = _base_row(store, row.repository, past, newest.retain)
-            if found is not None:
-                rows.append(found)
-    return Base(state, StateTable.of(rows), _retain(state, past, resend_window), newest)
+        for oldest in range(1, len(past) + 1):
+            rows = (
+                _base_row(store, row.repository, past[:oldest], newest.retain) for row in state.rows
+            )
+            tables.append(StateTable.of(row for row in rows if row is not None))
+    return Base(state, tuple(tables), _retain(state, past, resend_window), newest)
 
 
 def _newest_rows(tx: ReadTransaction, repositories: Sequence[str]) -> list[StateRow]:
@@ -120,44 +119,11 @@ def _base_row(
 
 def _retain(state: StateTable, past: Sequence[Manifest], resend_window: int) -> dict[str, int]:
     """The lowest serial that a base may name as long as this bundle is the newest."""
-    kept = past[:resend_window]
+    promised = past[0].retain if past else {}
     floors = {}
     for row in state.rows:
-        older = [manifest.state.row(row.repository) for manifest in kept]
-        floors[row.repository] = min([row.serial, *(o.serial for o in older if o is not None)])
+        older = [manifest.state.row(row.repository) for manifest in past[:resend_window]]
+        lowest = min([row.serial, *(old.serial for old in older if old is not None)])
+        # What an inside was once allowed to forget is never asked for again.
+        floors[row.repository] = max(lowest, promised.get(row.repository, 1))
     return floors
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """Sizes that are known before anything is written; all in bytes."""
-
-    index: int
-    """Reserved for the index; what it leaves free is padded."""
-    heads: HeadPlan
-    total: int
-    """At most so much do all part files take."""
-
-
-def make_room(content: Content, manifest_size: int, roots: Sequence[bytes], part_size: int) -> Room:
-    """Reserve room for index and heads. Raises ConfigError: ``part_size`` is too small."""
-    members = content.member_bytes()
-    # The layout wastes at most a 64th of a part; heads take at most half of one.
-    most_parts = 2 * (members + content.line_bytes()) // (part_size - part_size // 32) + 4
-    pieces = content.stored_bytes() // (4 << 30) + most_parts
-    lines = content.line_bytes() + content.count() * LOCATION
-    index = lines + pieces * (LOCATION + 1)
-    locations = 64 * (index // (part_size // 2) + 2)
-    full = head_room(
-        [
-            manifest_size + locations + 1024,
-            _RELEASE_ROOM,
-            *map(len, roots),
-            # A root that is rotated between pack and release still fits.
-            2 * max(map(len, roots)),
-            most_parts * MAX_ROW,
-        ]
-    )
-    payload = members + member_size(index)
-    heads = HeadPlan.choose(part_size, full, payload)
-    return Room(index, heads, payload + most_parts * (full + len(END)))

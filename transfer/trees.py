@@ -22,33 +22,47 @@ def decode_trees(store: Store, bundles: Iterable[Known]) -> dict[Digest, str]:
     Returns why others could not be: by tree digest, one line. A delta that does
     not give the promised tree harms nothing else.
     """
-    waiting: dict[Digest, IndexEntry] = {}
+    waiting: dict[Digest, list[IndexEntry]] = {}
     for known in bundles:
         if known.indexed and not known.imported:
             for entry in _deltas(store, known):
                 if not store.blobs.has(entry.digest):
-                    waiting.setdefault(entry.digest, entry)
+                    waiting.setdefault(entry.digest, []).append(entry)
     failed: dict[Digest, str] = {}
     progress = True
     while progress:
         progress = False
-        for digest, entry in list(waiting.items()):
-            if entry.codec != TREE_DELTA:
-                failed[digest] = f"stored by {entry.codec!r}, which this version does not know"
-                del waiting[digest]
+        for digest, entries in list(waiting.items()):
+            ready = next((entry for entry in entries if _ready(store, entry)), None)
+            if ready is None:
                 continue
-            assert entry.base is not None
-            if not store.blobs.has(entry.base) or not store.blobs.has(entry.stored):
-                continue
-            del waiting[digest]
             try:
-                _decode(store, entry, entry.base)
+                _decode(store, ready)
+                del waiting[digest]
                 progress = True
             except (TreeError, BlobDamaged) as error:
                 failed[digest] = f"its delta does not fit: {error}"
-    for digest, entry in waiting.items():
-        failed[digest] = f"it is a delta against tree {entry.base}, which is not here"
+                entries.remove(ready)
+                progress = progress or bool(entries)
+    for digest, entries in waiting.items():
+        for entry in entries:
+            failed.setdefault(digest, _why(entry))
     return failed
+
+
+def _ready(store: Store, entry: IndexEntry) -> bool:
+    return (
+        entry.codec == TREE_DELTA
+        and entry.base is not None
+        and store.blobs.has(entry.base)
+        and store.blobs.has(entry.stored)
+    )
+
+
+def _why(entry: IndexEntry) -> str:
+    if entry.codec != TREE_DELTA:
+        return f"stored by {entry.codec!r}, which this version does not know"
+    return f"it is a delta against tree {entry.base}, which is not here"
 
 
 def _deltas(store: Store, known: Known) -> Iterator[IndexEntry]:
@@ -58,9 +72,10 @@ def _deltas(store: Store, known: Known) -> Iterator[IndexEntry]:
                 yield entry
 
 
-def _decode(store: Store, entry: IndexEntry, base: Digest) -> None:
+def _decode(store: Store, entry: IndexEntry) -> None:
+    assert entry.base is not None
     with store.blobs.open(entry.stored) as file, store.blobs.batch() as batch:
         chunks = iter(lambda: file.read(_READ), b"")
         batch.put_stream(
-            blocks(apply(store.tree(base), chunks)), expected=entry.digest, size=entry.size
+            blocks(apply(store.tree(entry.base), chunks)), expected=entry.digest, size=entry.size
         )

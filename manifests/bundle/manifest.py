@@ -70,7 +70,8 @@ class Manifest:
     - ``previous``: digest of the manifest before it, None for sequence 1.
     - ``created``: UTC. ``kind``: ``full`` (base is empty), ``delta``, ``heartbeat``.
     - ``state``: the complete state table. ``base``: the snapshots whose blobs the
-      inside is assumed to hold; no blob of theirs is in the bundle.
+      inside is assumed to hold. An inside that holds the base, or any state that
+      was released between it and this bundle, becomes complete by this bundle.
     - ``retain``: by repository, the lowest serial that a later bundle may use as
       base; the inside keeps it and everything newer.
     - ``together``: groups of repositories that publish at once or not at all.

@@ -193,7 +193,7 @@ def test_what_is_missing_is_said_exactly(tmp_path: Path) -> None:
     assert inside.content("extra") is None
     [hold] = report.holds
     assert hold.repository == "extra"
-    assert hold.detail["parts"]["1/1"] == [3, 4, 5]  # type: ignore[index]
+    assert hold.detail["parts"]["1/1"] == [4]  # type: ignore[index]
     missing = hold.detail["missing"]
     assert hold.detail["total"] == len(missing) > 2  # type: ignore[arg-type]
     waiting = [o.part for o in report.outcomes if o.verdict is Verdict.WAITING]

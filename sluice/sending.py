@@ -46,6 +46,8 @@ def send_stream(
     result = SendReport()
     store = context.store
     with store.locks.named(f"send-{stream.name}"):
+        if not dry_run:
+            _tidy_spool(context, stream)
         waiting = _waiting(context, stream)
         result.sequences = [bundle.sequence for bundle, _ in waiting]
         for _, parts in waiting:
@@ -85,6 +87,22 @@ def _waiting(
             parts = tx.parts(bundle.stream, bundle.epoch, bundle.sequence)
             found.append((bundle, [part for part in parts if part.state == RELEASED]))
     return found
+
+
+def _tidy_spool(context: Context, stream: OutsideStream) -> None:
+    """Remove the parts of sent bundles that a killed run left."""
+    folder = context.spool / stream.name
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if not there:
+        return
+    spool = Spool(context.files, context.spool, stream.name)
+    with context.store.ledger.read() as tx:
+        for bundle in tx.bundles(stream.name):
+            if bundle.sent is None:
+                continue
+            parts = tx.parts(stream.name, bundle.epoch, bundle.sequence)
+            if any(spool.file_name(part) in there for part in parts):
+                spool.drop_bundle(bundle)
 
 
 def _send_part(context: Context, outlet: Outlet, bundle: BundleRecord, part: PartRecord) -> None:

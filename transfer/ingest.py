@@ -119,7 +119,7 @@ class Ingest:
                 return False
         self._check(ref.digest)
         with self.store.ledger.write() as tx:
-            tx.pin(f"{self.known.key}:lists", [ref.digest], PinKind.LISTS, "received bundle")
+            tx.pin(self.known.pins()[1], [ref.digest], PinKind.LISTS, "received bundle")
         self.known.indexed = True
         return True
 

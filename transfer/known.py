@@ -54,6 +54,10 @@ class Known:
         """The beginning of its pins and holds."""
         return f"in:{self.manifest.stream}:{self.manifest.epoch}:{self.manifest.sequence}"
 
+    def pins(self) -> tuple[str, str]:
+        """The keys of its pins: its documents, and what its index lists."""
+        return f"{self.key}:documents", f"{self.key}:lists"
+
     def row(self, part: int) -> PartRow:
         return self.rows[part - 1]
 
@@ -80,7 +84,7 @@ def load_known(store: Store, tx: ReadTransaction, stream: str) -> dict[Digest, K
                 for part in tx.parts(stream, record.epoch, record.sequence)
                 if part.state == PartState.DONE
             }
-        known.indexed = f"{known.key}:lists" in pinned
+        known.indexed = known.pins()[1] in pinned
         found[record.manifest] = known
     return found
 
@@ -119,7 +123,7 @@ def record_bundle(
     )
     for row in known.rows:
         set_part(tx, known, row, PartState.MISSING)
-    tx.pin(f"{known.key}:documents", sorted(set(documents)), PinKind.BLOBS, "received bundle")
+    tx.pin(known.pins()[0], sorted(set(documents)), PinKind.BLOBS, "received bundle")
 
 
 def set_part(tx: WriteTransaction, known: Known, row: PartRow, state: PartState) -> None:

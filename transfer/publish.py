@@ -333,6 +333,9 @@ class Publisher:
 
     def _close(self, tx: WriteTransaction, known: Known) -> None:
         manifest = known.manifest
+        # From here on only the snapshots that it brought keep their blobs.
+        for pin in known.pins():
+            tx.unpin(pin)
         tx.update_bundle(manifest.stream, manifest.epoch, manifest.sequence, imported=self.now)
         tx.event(
             "bundle.imported", manifest.stream, epoch=manifest.epoch, sequence=manifest.sequence

@@ -27,13 +27,18 @@ class Spool:
         """A part of a released bundle."""
         return self.folder / f"{name}{TAR}"
 
+    @staticmethod
+    def file_name(part: PartRecord) -> str:
+        """What the file of a released part is called."""
+        return part.name + TAR
+
     def prepare(self) -> None:
         """Make the folder."""
         self._files.mkdir(self.folder)
 
     def sweep(self, parts: list[PartRecord]) -> int:
         """Remove files that belong to no released part; how many. Only if there is no draft."""
-        owned = {part.name + TAR for part in parts}
+        owned = {self.file_name(part) for part in parts}
         gone = [path for path in self._all() if path.name not in owned]
         for path in gone:
             self._files.unlink(path)

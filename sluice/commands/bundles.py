@@ -96,6 +96,13 @@ def _pack(context: Context, stream: OutsideStream, options: argparse.Namespace) 
             f" about {format_bytes(planned.bytes)}, would cross"
         )
         return 0
+    at_once = keys.trusted().newest.roles["targets"].threshold == 1
+    if at_once:
+        # A run that was killed between packing and releasing left a draft.
+        with context.store.ledger.read() as tx:
+            left = tx.drafts(stream.name)
+        for waiting in left:
+            _tell(_release(context, stream, waiting.id))
     progress = Progress(stream.name, "to write at most")
     draft = pack(
         context.store,
@@ -111,7 +118,7 @@ def _pack(context: Context, stream: OutsideStream, options: argparse.Namespace) 
     if draft is None:
         print(f"{stream.name}: nothing changed since the last bundle")
         return 0
-    if keys.trusted().newest.roles["targets"].threshold > 1:
+    if not at_once:
         print(
             f"{stream.name}: draft {draft.id}: {plural(draft.parts, 'part')},"
             f" {format_bytes(draft.bytes)}; it waits for signatures"

@@ -1,0 +1,122 @@
+"""A process that has Sluice loaded, and forks once for each command.
+
+So a command begins its work at once, and can be killed at any moment of that work, not
+of the loading of its libraries; and hundreds of such kills take minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.support.drive import environment
+
+
+@dataclass(frozen=True)
+class Ended:
+    """``code`` is None for a command that was killed; ``seconds`` is how long it ran."""
+
+    code: int | None
+    out: str
+    err: str
+    seconds: float
+
+
+class Forker:
+    """Use as a context manager; ``folder`` is for what the commands say."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+
+    def run(self, *words: object, kill_after: float | None = None) -> Ended:
+        """Run one command; SIGKILL ends it after so many seconds, if it still runs."""
+        assert self._process.stdin
+        assert self._process.stdout
+        said = [str(self._folder / name) for name in ("out", "err")]
+        for name in said:
+            Path(name).write_text("")
+        request = {"words": [str(word) for word in words], "kill_after": kill_after, "said": said}
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line, "the forking process ended"
+        answer = json.loads(line)
+        out, err = (Path(name).read_text() for name in said)
+        assert "Traceback" not in err, err
+        return Ended(answer["code"], out, err, answer["seconds"])
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.forker"],
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait(20)
+        assert self._process.stdout
+        self._process.stdout.close()
+
+
+def serve() -> None:
+    """Read requests, one line of JSON each, until the input ends."""
+    from sluice.cli import main, parser
+
+    parser()  # loads every command's libraries
+    for line in sys.stdin:
+        request = json.loads(line)
+        started = time.monotonic()
+        child = os.fork()
+        if child == 0:
+            _become(main, request)
+        limit = request["kill_after"]
+        while True:
+            found, status = os.waitpid(child, os.WNOHANG)
+            passed = time.monotonic() - started
+            if found:
+                break
+            if limit is not None and passed >= limit:
+                os.kill(child, signal.SIGKILL)  # not reaped yet: it is ours
+                _, status = os.waitpid(child, 0)
+                break
+            time.sleep(0.001)
+        code = os.waitstatus_to_exitcode(status)
+        print(json.dumps({"code": None if code == -9 else code, "seconds": passed}), flush=True)
+
+
+def _become(main: object, request: dict[str, list[str]]) -> None:
+    code = 70
+    try:
+        empty = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(empty, 0)
+        for number, name in enumerate(request["said"], 1):
+            os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
+        assert callable(main)
+        try:
+            code = main(request["words"])
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    serve()

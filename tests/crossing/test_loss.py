@@ -127,6 +127,12 @@ def test_two_insides_one_of_which_misses_a_bundle(tmp_path: Path) -> None:
     assert one.digest() == two.digest() == out.digest()
     assert one.events("bundle.gap") == []
     assert len(two.events("bundle.gap")) == 1
+    # Also the bundle after that one, whose base is the lost one, is complete for both.
+    grow(upstream, 4)
+    fourth = out.cycle()
+    one.receive(*fourth)
+    two.receive(*fourth)
+    assert one.digest() == two.digest() == out.digest()
 
 
 def many_parts(tmp_path: Path, **options: object) -> tuple[Upstream, Outside, Inside, list[Path]]:

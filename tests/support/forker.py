@@ -22,12 +22,16 @@ from tests.support.drive import environment
 
 @dataclass(frozen=True)
 class Ended:
-    """``code`` is None for a command that was killed; ``seconds`` is how long it ran."""
+    """``code`` is None for a command that was killed. ``seconds`` is how long it ran,
+
+    ``stopping`` for how much of that it had been told to stop.
+    """
 
     code: int | None
     out: str
     err: str
     seconds: float
+    stopping: float
 
 
 class Forker:
@@ -37,14 +41,21 @@ class Forker:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
 
-    def run(self, *words: object, kill_after: float | None = None) -> Ended:
-        """Run one command; SIGKILL ends it after so many seconds, if it still runs."""
+    def run(
+        self, *words: object, kill_after: float | None = None, by: signal.Signals = signal.SIGKILL
+    ) -> Ended:
+        """Run one command; ``by`` is sent to it after so many seconds, if it still runs."""
         assert self._process.stdin
         assert self._process.stdout
         said = [str(self._folder / name) for name in ("out", "err")]
         for name in said:
             Path(name).write_text("")
-        request = {"words": [str(word) for word in words], "kill_after": kill_after, "said": said}
+        request = {
+            "words": [str(word) for word in words],
+            "kill_after": kill_after,
+            "by": by.value,
+            "said": said,
+        }
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
@@ -52,7 +63,7 @@ class Forker:
         answer = json.loads(line)
         out, err = (Path(name).read_text() for name in said)
         assert "Traceback" not in err, err
-        return Ended(answer["code"], out, err, answer["seconds"])
+        return Ended(answer["code"], out, err, answer["seconds"], answer["stopping"])
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
@@ -84,20 +95,22 @@ def serve() -> None:
         started = time.monotonic()
         child = os.fork()
         if child == 0:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             _become(main, request)
-        limit = request["kill_after"]
-        while True:
-            found, status = os.waitpid(child, os.WNOHANG)
-            passed = time.monotonic() - started
-            if found:
-                break
-            if limit is not None and passed >= limit:
-                os.kill(child, signal.SIGKILL)  # not reaped yet: it is ours
-                _, status = os.waitpid(child, 0)
-                break
+        limit, told = request["kill_after"], 0.0
+        while not (found := os.waitpid(child, os.WNOHANG))[0]:
+            if limit is not None and time.monotonic() - started >= limit:
+                told, limit = time.monotonic(), None
+                os.kill(child, request["by"])  # not reaped yet: it is ours
             time.sleep(0.001)
-        code = os.waitstatus_to_exitcode(status)
-        print(json.dumps({"code": None if code == -9 else code, "seconds": passed}), flush=True)
+        now = time.monotonic()
+        code = os.waitstatus_to_exitcode(found[1])
+        answer = {
+            "code": None if code == -signal.SIGKILL else code,
+            "seconds": now - started,
+            "stopping": now - told if told else 0.0,
+        }
+        print(json.dumps(answer), flush=True)
 
 
 def _become(main: object, request: dict[str, list[str]]) -> None:

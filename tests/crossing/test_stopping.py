@@ -1,0 +1,145 @@
+"""SIGTERM and Ctrl-C in the middle: a quick, clean end, and the next run goes on."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.drive import Upstream, noise, pair
+from tests.support.forker import Forker
+
+CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
+
+
+@pytest.fixture
+def forker(tmp_path: Path) -> Iterator[Forker]:
+    with Forker(tmp_path / "said") as made:
+        yield made
+
+
+def test_every_step_can_be_stopped_at_any_moment(tmp_path: Path, forker: Forker) -> None:
+    chance = random.Random(5)
+    upstream = Upstream(tmp_path / "vendor", {"a": noise(1, 1000)})
+    out, inside = pair(tmp_path, {"tools": upstream}, part_size="256KiB")
+    stopped = 0
+    for day in range(3):
+        upstream.write({f"{day}/{n}": noise(day * 100 + n, 60_000) for n in range(30)})
+        for zone, words in (
+            (out, ["sync"]),
+            (out, ["pack"]),
+            (out, ["send"]),
+            (inside, ["receive", "--once"]),
+        ):
+            if zone is inside:
+                inside.bring(out.take())
+            by = chance.choice(list(CODES))
+            # Before the handlers stand there is nothing to clean up.
+            ended = forker.run(
+                "-z", zone.folder, *words, kill_after=chance.uniform(0.03, 0.25), by=by
+            )
+            assert ended.code in (0, CODES[by], -by), ended
+            assert ended.stopping < 5
+            assert len(ended.err.splitlines()) <= 1, ended.err
+            stopped += ended.code == CODES[by]
+            ended = forker.run("-z", zone.folder, *words)
+            assert ended.code == 0, ended
+        inside.bring(out.take())
+        inside.receive()
+        assert inside.content("tools") == upstream.files()
+    assert stopped >= 4
+    for zone in (out, inside):
+        zone.sluice("verify")
+    assert inside.events("bundle.gap") == []
+
+
+@pytest.mark.parametrize("by", list(CODES))
+def test_a_slow_sync_stops_at_once_with_its_rsync(tmp_path: Path, by: signal.Signals) -> None:
+    upstream = Upstream(tmp_path / "vendor", {"large": noise(1, 3_000_000)})
+    out, inside = pair(tmp_path, {"tools": upstream})
+    out.repositories["tools"]["bandwidth"] = "100KiB"
+    out.configure()
+    process = out.start("sync")
+    work = out.folder / "work"
+    until = time.monotonic() + 30
+    while not any(path.stat().st_size for path in work.rglob("*") if path.is_file()):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    assert rsyncs(work) != []
+    told = time.monotonic()
+    process.send_signal(by)
+    _, err = process.communicate(timeout=10)
+    assert time.monotonic() - told < 5
+    assert process.returncode == CODES[by], err
+    assert "Traceback" not in err
+    assert rsyncs(work) == []
+    assert out.holds() == {}
+    del out.repositories["tools"]["bandwidth"]
+    out.configure()
+    inside.receive(*out.cycle())
+    assert inside.content("tools") == upstream.files()
+
+
+def rsyncs(folder: Path) -> list[int]:
+    """Processes whose command line names ``folder``."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                words = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if b"rsync" in words and os.fsencode(folder) in words:
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.parametrize("by", list(CODES))
+def test_a_waiting_receive_takes_what_comes_and_ends_when_told(
+    tmp_path: Path, by: signal.Signals
+) -> None:
+    upstream = Upstream(tmp_path / "vendor", {"a": b"a"})
+    out, inside = pair(tmp_path, {"tools": upstream})
+    parts = out.cycle()
+    process = inside.start("receive")
+    try:
+        assert process.stdout is not None
+        assert "watching" in process.stdout.readline()
+        inside.bring(parts)
+        until = time.monotonic() + 30
+        while not inside.live():
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        told = time.monotonic()
+        process.send_signal(by)
+        _, err = process.communicate(timeout=10)
+        assert time.monotonic() - told < 5
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode in (0, CODES[by]), err
+    assert "Traceback" not in err
+    assert inside.content("tools") == {"a": b"a"}
+
+
+@pytest.mark.parametrize("by", list(CODES))
+def test_the_server_ends_when_told(tmp_path: Path, by: signal.Signals) -> None:
+    upstream = Upstream(tmp_path / "vendor", {"a": b"a"})
+    out, inside = pair(tmp_path, {"tools": upstream})
+    inside.receive(*out.cycle())
+    process = inside.start("serve", "--listen", "127.0.0.1:0", "--workers", 2)
+    time.sleep(1.5)
+    assert process.poll() is None, process.communicate()
+    process.send_signal(by)
+    told = time.monotonic()
+    _, err = process.communicate(timeout=15)
+    assert time.monotonic() - told < 8
+    assert process.returncode in (0, CODES[by]), err
+    assert "Traceback" not in err

@@ -24,8 +24,8 @@ from manifests.formats.base import (
     Unchanged,
     Wanted,
 )
-from manifests.tree import Entry, check_path
-from mirror.report import Progress
+from manifests.tree import PRIVATE, Entry, check_path
+from mirror.report import Progress, printable
 from mirror.source import Gathered, Plan
 from mirror.transport import FileBody, Got, Transport
 from store.blobs import BlobBatch
@@ -257,7 +257,11 @@ class CrawlSource:
     def _miss(self, run: _Run, wanted: Wanted, status: int) -> None:
         run.missing += 1
         if len(run.problems) < _MOST_PROBLEMS:
-            run.problems.append(Problem(wanted.path, f"missing upstream (status {status})"))
+            # What is kept under another name than upstream's says nothing to an operator.
+            asked = (
+                f", asked for as {printable(wanted.url)}" if wanted.path.startswith(PRIVATE) else ""
+            )
+            run.problems.append(Problem(wanted.path, f"missing upstream (status {status}{asked})"))
 
     def _enter(self, run: _Run, got: Got) -> Result:
         """Keep the bytes of one answer."""

@@ -132,12 +132,17 @@ def test_other_checksums_and_sub_folders(
             mirror.sync()
 
 
-@pytest.mark.parametrize("how", ["rsync", "file"])
+@pytest.mark.parametrize("how", ["rsync", "rsync below a module", "file"])
 def test_a_filtered_repository_without_http(
     tmp_path: Path, vendor_repo: YumRepo, rsyncd: RsyncdFactory, how: str
 ) -> None:
-    daemon = rsyncd({"baseos": vendor_repo.root})
-    url = daemon.url("baseos") if how == "rsync" else f"{vendor_repo.root.as_uri()}/"
+    root = vendor_repo.root
+    daemon = rsyncd({"baseos": root, "all": root.parent})
+    url = {
+        "rsync": daemon.url("baseos"),
+        "rsync below a module": daemon.url("all", f"{root.name}/"),
+        "file": f"{root.as_uri()}/",
+    }[how]
     with open_store(tmp_path / "store") as store:
         mirror = Mirror(store, repository(url, filters=Filters(include=("hello", "greeting"))))
         mirror.sync()

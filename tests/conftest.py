@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
 
 from tests.support import samples
 from tests.support.certs import Authority, Pair
@@ -20,11 +21,18 @@ from tests.support.nginx import Nginx
 from tests.support.postgres import Postgres
 from tests.support.rpms import RpmCache
 from tests.support.rsyncd import Rsyncd
+from tests.support.scheduling import ByFixture
 from tests.support.yumrepo import YumRepo
 
 # The same examples on every machine and no verdict by the clock: a failure is a failure.
 settings.register_profile("sluice", derandomize=True, deadline=None)
 settings.load_profile("sluice")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFixture:
+    """Keep expensive fixtures in one process each."""
+    return ByFixture(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -25,8 +25,6 @@ from tests.support.served import read_folder
 from tests.support.yumrepo import YumRepo
 from tests.support.zones import Serving, Zones
 
-pytestmark = pytest.mark.xdist_group("yum-chosen")
-
 OTHER = "EXSA-2024:0002"
 """An advisory of ``SPARE`` alone, which the filters leave out."""
 CHOICE: dict[str, object] = {

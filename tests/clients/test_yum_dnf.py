@@ -17,8 +17,6 @@ from tests.support.rpms import Package
 from tests.support.samples import GREETING, HELLO, HELLO_NEW, ODD, SPARE, TOOL
 from tests.support.served import read_folder
 
-pytestmark = pytest.mark.xdist_group("yum-site")
-
 
 def short(*packages: Package) -> list[str]:
     """As ``rpm -qa`` prints them."""

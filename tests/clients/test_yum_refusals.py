@@ -21,8 +21,6 @@ from tests.support.samples import GREETING, HELLO, HELLO_NEW, SPARE
 from tests.support.yumrepo import YumRepo
 from tests.support.zones import Serving, Zones
 
-pytestmark = pytest.mark.xdist_group("yum-refusals")
-
 
 class Vendor:
     """A signed repository behind an rsync daemon, and zones whose checks each test chooses."""

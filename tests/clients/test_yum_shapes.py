@@ -22,8 +22,6 @@ from tests.support.served import read_folder
 from tests.support.yumrepo import YumRepo
 from tests.support.zones import Serving, Zones
 
-pytestmark = pytest.mark.xdist_group("yum-shapes")
-
 SHAPES: Mapping[str, tuple[str, Options]] = {
     "sha1-gz": ("rsync", {"checksum": "sha1", "compression": "gz", "layout": "letters"}),
     "sha512-xz": ("http", {"checksum": "sha512", "compression": "xz", "layout": "letters"}),

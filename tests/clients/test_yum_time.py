@@ -92,7 +92,6 @@ def settle(live: Live, wanted: dict[str, bytes]) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.xdist_group("yum-time")
 def test_rollback_pins_and_the_way_forward(
     live: Live, rpm_cache: RpmCache, vendor_key: GpgHome, dnf: DnfFactory
 ) -> None:
@@ -143,7 +142,6 @@ def test_rollback_pins_and_the_way_forward(
     pinned.run("--refresh", "reinstall", "hello")
 
 
-@pytest.mark.xdist_group("yum-time")
 def test_a_pin_that_never_was_is_not_there(live: Live) -> None:
     for serial in ("0", "2", "01", "x", "", "1/../2"):
         with pytest.raises(urllib.error.HTTPError, match=r"40[04]"):
@@ -271,7 +269,6 @@ def _beat(live: Live, cache: RpmCache, key: GpgHome, folder: Path, publications:
     assert len(refresher.versions) >= publications // 3
 
 
-@pytest.mark.xdist_group("yum-beat")
 def test_no_client_fails_while_15_publications_follow_each_other(
     live: Live, rpm_cache: RpmCache, vendor_key: GpgHome, tmp_path: Path
 ) -> None:

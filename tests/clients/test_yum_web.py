@@ -15,8 +15,6 @@ from tests.support import kickstart, tools
 from tests.support.samples import ODD
 from tests.support.served import read_folder
 
-pytestmark = pytest.mark.xdist_group("yum-site")
-
 INSTALLER = ("--globoff", "--location", "--fail", "--show-error", "--silent")
 """How dracut of an installation medium calls curl."""
 

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -133,26 +134,25 @@ class Rsync:
         Absent ones are no error; look for them in ``target`` afterwards. None that has
         more than ``most`` bytes is fetched.
         """
-        above, inside = self._module()
+        module, inside = self._module()
         with tempfile.NamedTemporaryFile(prefix="sluice-paths-") as listing:
             for path in paths:
                 listing.write((inside + path).encode("utf-8", "surrogateescape") + b"\0")
             listing.flush()
             words = [f"--files-from={listing.name}", "--from0", "--copy-links"]
             words += ["--ignore-missing-args", "--no-recursive", f"--max-size={most}"]
-            return self._retried([], words, target, bear=frozenset({23, 24}), above=above)
+            return module._retried([], words, target, bear=frozenset({23, 24}))
 
-    def _module(self) -> tuple[int, str]:
-        """How much of the address lies below the module, and the same as a prefix of names.
+    def _module(self) -> tuple[Rsync, str]:
+        """The module that the folder is in, and the folder as a prefix of names in it.
 
-        A daemon of rsync 3.5 looks for named files below the module and not below the
-        folder that was asked for, and then says that they vanished. ``/./`` keeps the
-        folder itself out of what is made.
+        A daemon of rsync 3.5 looks for named files below the module, and then says that
+        they vanished. ``/./`` keeps the folder out of what is made.
         """
-        if not self._remote:
-            return 0, ""
-        below = self.url.split("/", 4)[4]
-        return len(below), f"{below}./" if below else ""
+        below = self.url.split("/", 4)[4] if self._remote else ""
+        module = copy(self)
+        module.url = self.url.removesuffix(below)
+        return module, f"{below}./" if below else ""
 
     def listing(self, folder: str) -> list[str] | None:
         """The names in ``folder`` ("" or ending with a slash), folders with a slash; None:
@@ -187,13 +187,12 @@ class Rsync:
         show: bool = True,
         bear: frozenset[int] = frozenset(),
         folder: str = "",
-        above: int = 0,
         take: Callable[[bytes, str], None] | None = None,
     ) -> Changes:
         tries = self._connection.retries + 1
         for turn in range(1, tries + 1):
             changes = Changes()
-            command = self.command([*mode, *filters], target, folder, above)
+            command = self.command([*mode, *filters], target, folder)
             code, said = self._run(command, changes, show=show, take=take)
             if code == 0:
                 return changes
@@ -207,14 +206,10 @@ class Rsync:
             self._pause(min(60.0, 2.0 ** (turn - 1)) * random.uniform(0.5, 1.0))  # noqa: S311
         raise AssertionError("not reached")
 
-    def command(
-        self, words: list[str], target: Path, folder: str = "", above: int = 0
-    ) -> list[str]:
-        """The whole command line; ``above`` is how many characters of the address to drop."""
+    def command(self, words: list[str], target: Path, folder: str = "") -> list[str]:
+        """The whole command line."""
         limit = self._connection.bandwidth
         wait = max(1, round(self._connection.timeout))
-        address = self._address()
-        address = address[: len(address) - above]
         return [
             "rsync", "-rltH", "--omit-dir-times", "--chmod=D0755,F0644", "--munge-links",
             "-8", "--no-motd", "--no-human-readable", "--stats", "--info=nonreg0",
@@ -224,7 +219,7 @@ class Rsync:
             "--exclude=/.sluice/", "--exclude=/.sluice",
             *(["--checksum"] if self.by_content else []),
             *([] if limit is None else [f"--bwlimit={max(1, limit // 1024)}"]),
-            *words, "--", address + folder, f"{target}/",
+            *words, "--", self._address() + folder, f"{target}/",
         ]  # fmt: skip
 
     @property

@@ -194,7 +194,7 @@ def test_what_is_missing_is_said_exactly(tmp_path: Path) -> None:
     [hold] = report.holds
     assert hold.repository == "extra"
     assert hold.detail["parts"]["1/1"] == [4]  # type: ignore[index]
-    missing = hold.detail["missing"]
+    missing = hold.detail["items"]
     assert hold.detail["total"] == len(missing) > 2  # type: ignore[arg-type]
     waiting = [o.part for o in report.outcomes if o.verdict is Verdict.WAITING]
     assert waiting == [3, 5], "their blobs go on in the missing part"

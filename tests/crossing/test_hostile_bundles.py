@@ -144,7 +144,7 @@ def test_a_bundle_from_the_future_is_held_until_the_clock_is_right(tmp_path: Pat
     inside.bring(*out.bundle())
     inside.now = NOW - timedelta(days=30)
     report = inside.receive()
-    assert [hold.kind for hold in report.holds] == ["ClockAhead"]
+    assert [hold.kind for hold in report.holds] == ["clock"]
     assert "2030-01-01" in report.holds[0].reason
     assert "2029-12-02" in report.holds[0].reason
     assert (report.exit_code, inside.content("base")) == (3, None)
@@ -165,7 +165,7 @@ def test_an_expired_bundle_gives_its_blobs_and_changes_no_state(tmp_path: Path) 
     inside.now = NOW + timedelta(days=400)
     inside.bring(*old)
     report = inside.receive()
-    assert [hold.kind for hold in report.holds] == ["ExpiredDocument"]
+    assert [hold.kind for hold in report.holds] == ["expired"]
     assert inside.content("base") is None
     out.now = inside.now
     out.snapshot("base", ONE | {"c": b"new"})
@@ -509,7 +509,7 @@ def test_a_lying_size_in_a_tree_is_missing_content(tmp_path: Path) -> None:
     text = tree_text(("a", b"four")).replace(b"\t4\n", b"\t5\n")
     forge(out, inside.inbox / "part", [("base", text)], [b"four"])
     report = inside.receive()
-    assert [(h.kind, h.detail["missing"]) for h in report.holds] == [("incomplete", ["a"])]
+    assert [(h.kind, h.detail["items"]) for h in report.holds] == [("incomplete", ["a"])]
 
 
 def test_a_lying_tree_size_is_held(tmp_path: Path) -> None:

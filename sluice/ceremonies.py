@@ -38,6 +38,9 @@ from manifests.roots import Release, TrustedRoot, verify_release, walk_roots
 from manifests.trust import LIFETIMES
 from sluice.keys import key_files, new_signer, read_key, write_key
 
+_RESTORE = "put the missing files back from a copy; any inside holds them too"
+_CREATE = "for a new stream: `sluice trust create --stream {stream}`; else put its files back"
+
 
 class StreamKeys:
     """The keys and root documents of one stream on its outside.
@@ -77,7 +80,7 @@ class StreamKeys:
             raise ConfigError(
                 f"no complete chain of root documents for stream {self.stream}",
                 where=str(self.folder),
-                remedy="put the missing files back from a copy; any inside holds them too",
+                remedy=_RESTORE if found else _CREATE.format(stream=self.stream),
             )
         return [_read_document(found[version]) for version in sorted(found)]
 

@@ -14,8 +14,9 @@ from manifests.roots import read_pinned
 from manifests.state import is_name
 from manifests.zone import FILE_NAME, ZoneKind, commented_example
 from sluice.ceremonies import StreamKeys
+from sluice.commands.trust import add_key_options, make_keys, where_root_key_lies
 from sluice.context import Context
-from sluice.keys import KEY_TYPES, passphrase_from
+from sluice.keys import passphrase_from
 from sluice.text import fingerprint
 from store.seam import Seam
 
@@ -29,27 +30,7 @@ def register(commands: Any) -> None:
     outside = kinds.add_parser("outside", help="the zone that mirrors and seals bundles")
     outside.add_argument("folder", type=Path, metavar="DIR")
     outside.add_argument("--stream", default="hq", metavar="NAME", help="default: hq")
-    outside.add_argument(
-        "--root-key-to",
-        type=Path,
-        metavar="DIR",
-        help="write the root key there (removable media) instead of keys/NAME/root",
-    )
-    outside.add_argument("--key-type", choices=KEY_TYPES, default="ed25519")
-    outside.add_argument(
-        "--release-keys",
-        type=int,
-        default=1,
-        metavar="N",
-        help="make N keys that release bundles (default 1)",
-    )
-    outside.add_argument(
-        "--release-threshold",
-        type=int,
-        default=1,
-        metavar="M",
-        help="so many of them must sign each bundle (default 1)",
-    )
+    add_key_options(outside)
     outside.set_defaults(command=init_outside)
 
     inside = kinds.add_parser("inside", help="the zone that imports and serves")
@@ -73,21 +54,12 @@ def init_outside(options: argparse.Namespace) -> int:
         options.root_key_to.absolute() if options.root_key_to else None,
         passphrase=passphrase_from(os.environ),
     )
-    root = keys.create(
-        datetime.now(UTC),
-        key_type=options.key_type,
-        keep={"targets": options.release_keys},
-        thresholds={"targets": options.release_threshold},
-    )
+    root = make_keys(keys, options, datetime.now(UTC))
     seam.mkdir(folder / "outbox")
     _finish(seam, folder, ZoneKind.OUTSIDE, stream)
     print(f"outside zone in {options.folder}, stream {stream}")
     print(f"root of trust: {fingerprint(root.fingerprint)}")
-    if options.root_key_to is None:
-        print(
-            f"its key lies in {keys.root_folder}: move it to removable media"
-            " before this host goes into service"
-        )
+    where_root_key_lies(keys, options)
     print(f"next: name repositories in {folder / FILE_NAME}, then")
     print(f"  sluice -z {options.folder} sync")
     print(f"  sluice -z {options.folder} trust export root.json   (for the inside)")

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from store.openpgp import read_keys
 
 def register(commands: Any) -> None:
     trust = commands.add_parser("trust", help="the root of trust and its keys")
-    steps = trust.add_subparsers(metavar="show|export|rotate|renew", required=True)
+    steps = trust.add_subparsers(metavar="show|export|create|rotate|renew", required=True)
 
     show = steps.add_parser("show", help="fingerprint, keys, thresholds and expiry")
     show.set_defaults(command=show_trust)
@@ -33,6 +34,10 @@ def register(commands: Any) -> None:
     export = steps.add_parser("export", help="write the root that the inside pins")
     export.add_argument("file", type=Path, metavar="FILE")
     export.set_defaults(command=export_root)
+
+    create = steps.add_parser("create", help="keys for one more stream of this zone")
+    add_key_options(create)
+    create.set_defaults(command=create_keys)
 
     rotate = steps.add_parser("rotate", help="replace the keys of a role by new ones")
     rotate.add_argument("role", choices=ROLES)
@@ -47,7 +52,7 @@ def register(commands: Any) -> None:
     )
     renew.set_defaults(command=renew_root)
 
-    for step in (show, export, rotate, renew):
+    for step in (show, export, create, rotate, renew):
         step.add_argument("--stream", metavar="NAME", help="needed if there are several")
     for step in (rotate, renew):
         step.add_argument(
@@ -71,6 +76,50 @@ def register(commands: Any) -> None:
         act = acts.add_parser(word, help=text)
         act.add_argument("fingerprint", metavar="FINGERPRINT")
         act.set_defaults(command=function)
+
+
+def add_key_options(command: argparse.ArgumentParser) -> None:
+    """The options of whoever makes the first keys of a stream."""
+    command.add_argument(
+        "--root-key-to",
+        type=Path,
+        metavar="DIR",
+        help="write the root key there (removable media) instead of keys/NAME/root",
+    )
+    command.add_argument("--key-type", choices=KEY_TYPES, default="ed25519")
+    command.add_argument(
+        "--release-keys",
+        type=int,
+        default=1,
+        metavar="N",
+        help="make N keys that release bundles (default 1)",
+    )
+    command.add_argument(
+        "--release-threshold",
+        type=int,
+        default=1,
+        metavar="M",
+        help="so many of them must sign each bundle (default 1)",
+    )
+
+
+def make_keys(keys: StreamKeys, options: argparse.Namespace, now: datetime) -> RootDocument:
+    """The first keys of a stream, as `add_key_options` says. Raises UsageError."""
+    return keys.create(
+        now,
+        key_type=options.key_type,
+        keep={"targets": options.release_keys},
+        thresholds={"targets": options.release_threshold},
+    )
+
+
+def where_root_key_lies(keys: StreamKeys, options: argparse.Namespace) -> None:
+    """Remind of the root key if it was left on this host."""
+    if options.root_key_to is None:
+        print(
+            f"its key lies in {keys.root_folder}: move it to removable media"
+            " before this host goes into service"
+        )
 
 
 def stream_of(context: Context, name: str | None) -> OutsideStream | InsideStream:
@@ -165,6 +214,19 @@ def _tell(
               " and put it in the place of the old one")  # fmt: skip
     else:
         print("the next bundle carries it inside; nothing has to be done there")
+    return 0
+
+
+def create_keys(options: argparse.Namespace) -> int:
+    """For a stream that zone.yaml names and that has no keys yet."""
+    context, keys = _outside_keys(options)
+    root = make_keys(keys, options, context.now())
+    with context.store.ledger.write(context.actor) as tx:
+        tx.event("trust.created", keys.stream, version=root.version, epoch=root.epoch)
+    print(f"made the keys of stream {keys.stream}")
+    print(f"root of trust: {fingerprint(root.fingerprint)}")
+    where_root_key_lies(keys, options)
+    print(f"next: sluice -z {options.zone} trust export root.json --stream {keys.stream}")
     return 0
 
 

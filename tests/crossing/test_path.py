@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import re
 from pathlib import Path
 
 from tests.support.drive import Upstream, noise, pair, program
+from tests.support.yumrepos import Repo, Rpm
 
 FILES = {"readme.txt": b"read me", "iso/disc.iso": noise(1, 300_000), "empty": b""}
 
@@ -113,6 +116,43 @@ def test_rollback_brings_it_back_and_a_pinned_url_never_changes(tmp_path: Path) 
         assert get("/files/tools/third") == (200, b"3")
     rolled = inside.events("rollback")
     assert [event["detail"]["serial"] for event in rolled] == [1]
+
+
+def test_a_withdrawn_package_leaves_the_index_and_rollback_tells_old_clients(
+    tmp_path: Path,
+) -> None:
+    repo = Repo([Rpm("stays"), Rpm("legacy")])
+    upstream = Upstream(tmp_path / "vendor", repo.files())
+    out, inside = pair(tmp_path, {"base": upstream})
+    out.repositories["base"] |= {"format": "yum", "max_removals": "100%"}
+    out.configure()
+    inside.receive(*out.cycle())
+    repo.rpms = [Rpm("stays"), Rpm("fresh")]
+    new = repo.files()
+    upstream.remove(*(path for path in upstream.files() if path not in new))
+    upstream.write(new)
+    second = out.cycle()
+    inside.receive(*second)
+
+    def indexed(prefix: str) -> bytes:
+        repomd = server.get(f"{prefix}/repodata/repomd.xml").body.decode()
+        [path] = re.findall(r'href="(repodata/[^"]*-primary\.xml\.gz)"', repomd)
+        return gzip.decompress(server.get(f"{prefix}/{path}").body)
+
+    with inside.server() as server:
+        assert b"legacy" not in indexed("/yum/base")
+        assert b"fresh" in indexed("/yum/base")
+        assert b"legacy" in indexed("/yum/base@1")
+        done = inside.sluice("rollback", "base", 1)
+        assert "dnf --refresh" in done.out
+        assert "yum clean metadata" in done.out
+        # The servers follow within a second, or at once when they miss something.
+        assert server.get("/yum/base/nothing").status == 404
+        assert b"fresh" not in indexed("/yum/base")
+        assert b"legacy" in indexed("/yum/base")
+        # Who read the index a moment ago still gets the package that it named.
+        assert server.get("/yum/base/Packages/fresh-1.0-1.noarch.rpm").status == 200
+        assert b"fresh" in indexed("/yum/base@2")
 
 
 def test_nothing_changed_makes_nothing(tmp_path: Path) -> None:

@@ -241,6 +241,34 @@ def test_a_root_that_is_about_to_expire_is_warned_of(tmp_path: Path) -> None:
         assert not any("root version" in line for line in zone.status()["warnings"])
 
 
+def test_one_more_stream_gets_keys_of_its_own(tmp_path: Path) -> None:
+    upstream, out, inside = small(tmp_path)
+    more = {"lab": {"carrier": "file", "outbox": "outbox-lab"}}
+    out.streams = more
+    out.configure()
+    done = out.sluice("pack", "--stream", "lab", expect=2)
+    assert "sluice trust create --stream lab" in done.err
+    out.sluice("trust", "create", "--stream", "lab")
+    assert "has keys already" in out.sluice("trust", "create", "--stream", "lab", expect=2).err
+    out.sluice("trust", "export", tmp_path / "lab.json", "--stream", "lab")
+    sluice("init", "inside", tmp_path / "LAB", "--root", tmp_path / "lab.json")
+    lab = Inside(tmp_path / "LAB", stream="lab")
+    lab.configure()
+    (out.folder / "outbox-lab").mkdir()  # as a mount: sending never makes one
+    inside.receive(*out.cycle())
+    parts = sorted((out.folder / "outbox-lab").iterdir())
+    lab.receive(*parts)
+    assert inside.content("tools") == lab.content("tools") == upstream.files()
+    # What is for the one is nothing for the other.
+    inside.receive(*parts, expect=3)
+    assert all("Foreign" in reason for reason in inside.quarantined().values())
+    grow(upstream, "b")
+    out.sluice("sync")
+    out.sluice("pack", "--stream", "hq")
+    status = out.status()["streams"]
+    assert (status["hq"]["sequence"], status["lab"]["sequence"]) == (2, 1)
+
+
 def test_the_root_key_is_kept_elsewhere(tmp_path: Path) -> None:
     upstream = Upstream(tmp_path / "vendor", {"a": b"a"})
     stick = tmp_path / "stick"

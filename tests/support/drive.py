@@ -158,12 +158,14 @@ class Zone:
 
 @dataclass
 class Outside(Zone):
-    """An outside zone with any number of repositories and one stream."""
+    """An outside zone with any number of repositories; it packs for one stream."""
 
     stream: str = STREAM
     repositories: dict[str, dict[str, Any]] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
     """Of the stream."""
+    streams: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Further streams of zone.yaml."""
     taken: int = 0
 
     @classmethod
@@ -194,7 +196,7 @@ class Outside(Zone):
             {
                 "zone": "outside",
                 "repositories": self.repositories,
-                "streams": {self.stream: stream},
+                "streams": {self.stream: stream, **self.streams},
                 **self.common,
             }
         )

@@ -34,8 +34,13 @@ class Base:
 
     @property
     def changed(self) -> bool:
-        """Whether the state is another than the newest released one."""
-        return self.newest is None or self.newest.state != self.state
+        """Whether the state is another than the newest released one.
+
+        Before anything was mirrored there is no state, and so nothing to send.
+        """
+        if self.newest is None:
+            return bool(self.state.rows)
+        return self.newest.state != self.state
 
 
 def own_root(roots: Sequence[bytes]) -> TrustedRoot:

@@ -89,7 +89,7 @@ def _pack(context: Context, stream: OutsideStream, options: argparse.Namespace) 
             now=context.now(),
         )
         if not planned.changed:
-            print(f"{stream.name}: nothing changed since the last bundle")
+            print(f"{stream.name}: {_nothing(context, stream)}")
             return 0
         print(
             f"{stream.name}: a {planned.kind} bundle with {plural(planned.blobs, 'new blob')},"
@@ -116,7 +116,7 @@ def _pack(context: Context, stream: OutsideStream, options: argparse.Namespace) 
     )
     progress.done()
     if draft is None:
-        print(f"{stream.name}: nothing changed since the last bundle")
+        print(f"{stream.name}: {_nothing(context, stream)}")
         return 0
     if not at_once:
         print(
@@ -127,6 +127,13 @@ def _pack(context: Context, stream: OutsideStream, options: argparse.Namespace) 
         return HeldError.exit_code
     _tell(_release(context, stream, draft.id))
     return 0
+
+
+def _nothing(context: Context, stream: OutsideStream) -> str:
+    with context.store.ledger.read() as tx:
+        if tx.bundles(stream.name, limit=1):
+            return "nothing changed since the last bundle"
+    return "nothing was mirrored yet; sync first"
 
 
 def _release(context: Context, stream: OutsideStream, draft: str) -> BundleRecord:

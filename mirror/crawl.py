@@ -18,8 +18,11 @@ from manifests.formats.base import (
     Absent,
     Crawl,
     Found,
+    LeftOut,
     Problem,
+    Refused,
     Result,
+    Severity,
     TreeView,
     Unchanged,
     Wanted,
@@ -34,6 +37,8 @@ from store.store import Store
 
 _MOST_PROBLEMS = 1000
 _MOST_FILES = 5_000_000
+_SILENCE = 8
+"""After so many files in a row without an answer the upstream itself is gone."""
 
 
 @dataclass(slots=True)
@@ -59,6 +64,12 @@ class _Run:
     problems: list[Problem] = field(default_factory=list)
     missing: int = 0
     mismatches: list[tuple[Wanted, errors.UpstreamMismatch]] = field(default_factory=list)
+    silence: int = 0
+    """How many files in a row no answer came for."""
+    silent: errors.SluiceError | None = None
+    """The first of them, as long as nothing was answered at all."""
+    answered: bool = False
+    left_out: set[str] = field(default_factory=set)
     validators: list[tuple[str, Validator]] = field(default_factory=list)
     confirm: list[_Confirm] = field(default_factory=list)
 
@@ -108,10 +119,10 @@ class CrawlSource:
             if len(unexpected) > 1:
                 unexpected[0].add_note(f"{len(unexpected)} files differ from their promises")
             raise unexpected[0]
-        if run.missing > len(run.problems):
-            run.problems.append(
-                Problem("*", f"{run.missing - len(run.problems)} more files are missing")
-            )
+        missing = run.missing + len(run.left_out) - len(run.problems)
+        if missing > 0:
+            severity = Severity.REQUIRED if run.missing else Severity.ADVICE
+            run.problems.append(Problem("*", f"{missing} more files are missing", severity))
         return Gathered(
             _sorted(run.entries),
             self._transport.source,
@@ -135,7 +146,7 @@ class CrawlSource:
         self._fetch(run, iter(run.crawl.start()), defer=True)
         return run
 
-    def _fetch(self, run: _Run, wishes: Iterator[Wanted], *, defer: bool = False) -> None:
+    def _fetch(self, run: _Run, wishes: Iterator[Wanted | LeftOut], *, defer: bool = False) -> None:
         """Work through wishes and what follows from them.
 
         The innermost source comes first, so that few indexes are open at once.
@@ -147,8 +158,10 @@ class CrawlSource:
                 wanted = next(sources[-1], None)
                 if wanted is None:
                     sources.pop()
+                elif isinstance(wanted, LeftOut):
+                    self._leave_out(run, wanted)
                 elif not defer or self._is_new(run, wanted):
-                    if defer and not (wanted.parse or wanted.confirm or wanted.volatile):
+                    if defer and not _comes_first(wanted):
                         if not self._take_known(run, wanted):
                             run.later.append(wanted)
                             run.needed += wanted.size or 0
@@ -162,6 +175,8 @@ class CrawlSource:
             for got in self._transport.collect() if pending else []:
                 pending -= 1
                 sources.append(iter(self._arrived(run, got)))
+        if run.silent is not None and not run.answered:
+            raise run.silent
 
     def _is_new(self, run: _Run, wanted: Wanted) -> bool:
         if wanted.path in run.entries:
@@ -174,7 +189,18 @@ class CrawlSource:
         run.entries[wanted.path] = None
         return True
 
-    def _at_hand(self, run: _Run, wanted: Wanted) -> Iterable[Wanted] | None:
+    def _leave_out(self, run: _Run, out: LeftOut) -> None:
+        """Take a file out of the tree, if it got in, and report it."""
+        run.entries[out.path] = None
+        if out.path in run.left_out:
+            return
+        run.left_out.add(out.path)
+        if len(run.problems) < _MOST_PROBLEMS:
+            run.problems.append(
+                Problem(out.path, f"left out: {printable(out.what)}", Severity.ADVICE)
+            )
+
+    def _at_hand(self, run: _Run, wanted: Wanted) -> Iterable[Wanted | LeftOut] | None:
         """What follows from a file whose bytes the store holds; None: it must be fetched."""
         if not wanted.digests or wanted.volatile or not self._take_known(run, wanted):
             return None
@@ -229,10 +255,18 @@ class CrawlSource:
 
     # --- what came
 
-    def _arrived(self, run: _Run, got: Got) -> Iterator[Wanted]:
+    def _arrived(self, run: _Run, got: Got) -> Iterator[Wanted | LeftOut]:
         """Enter one answer; yields what follows, while the body is there to be read."""
         run.received += got.received
         wanted = got.wanted
+        unreachable = isinstance(got.error, errors.UpstreamUnreachable)
+        run.silence = run.silence + 1 if unreachable else 0
+        run.answered = run.answered or not unreachable
+        run.silent = run.silent or (got.error if unreachable else None)
+        failed = unreachable or isinstance(got.error, errors.UpstreamMismatch)
+        if wanted.alone and failed and got.error is not None and run.silence < _SILENCE:
+            yield from run.crawl.feed(wanted, Refused(printable(got.error.what), unreachable))
+            return
         if isinstance(got.error, errors.UpstreamMismatch):
             run.mismatches.append((wanted, got.error))
             return
@@ -303,6 +337,11 @@ class CrawlSource:
                 if got.file is not None:
                     got.file.unlink(missing_ok=True)
         return same
+
+
+def _comes_first(wanted: Wanted) -> bool:
+    """Whether more may follow from it, so that it is fetched before the bulk."""
+    return (wanted.parse and not wanted.late) or wanted.confirm or wanted.volatile
 
 
 def _same(before: Validator | None, got: Got) -> bool:

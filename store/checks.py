@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from manifests.digest import Digest
-from manifests.errors import MalformedIndex
+from manifests.errors import BlobMissing, MalformedIndex
 from manifests.formats.base import Problem, Severity, Signed, Signer, Spec
 from manifests.tree import Entry, check_path
 from store.blobs import BlobBatch
@@ -139,7 +139,11 @@ def _derived(job: Job, batch: BlobBatch) -> list[Entry]:
         path = check_path(said.path)
         if path.encode() in entries:
             raise MalformedIndex(f"derived twice: {path}", where=job.spec.name)
-        if isinstance(said.content, bytes):
+        if isinstance(said.content, Entry):
+            if not batch.has(said.content.digest):
+                raise BlobMissing(f"the overlay's blob {said.content.digest} is gone", where=path)
+            kept = (said.content.digest, said.content.size)
+        elif isinstance(said.content, bytes):
             kept = batch.put_bytes(said.content)
         else:
             # Copied, not adopted: the child may still hold the file open for writing.

@@ -24,6 +24,7 @@ from manifests import errors
 from manifests.digest import Digest, is_digest
 from manifests.errors import FormatError, MalformedIndex, OversizedIndex, SluiceError, TreeError
 from manifests.formats.base import Problem, Severity, Signed, Signer, Spec
+from manifests.tree import Entry
 from store.layout import open_regular
 from store.store import Store
 
@@ -61,10 +62,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A derived file: small bytes, or where the child put them."""
+    """A derived file: small bytes, where the child put them, or what the overlay before had."""
 
     path: str
-    content: bytes | Path
+    content: bytes | Path | Entry
 
 
 Said = Problem | Signed | Made | dict[str, int]
@@ -177,6 +178,8 @@ def _understand(line: bytes, job: Job, scratch: Path) -> Said | SluiceError | st
             return Problem(path, what, Severity(severity))
         if kind == "signed":
             return Signed(*words)
+        if kind == "same":
+            return Made(words[0], _again(words[0], job))
         if kind == "inline":
             path, content = words
             return Made(path, base64.b64decode(content, validate=True))
@@ -189,6 +192,15 @@ def _understand(line: bytes, job: Job, scratch: Path) -> Said | SluiceError | st
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise _senseless(job) from error
     raise _senseless(job)
+
+
+def _again(path: str, job: Job) -> Entry:
+    """The entry of the previous overlay; raises LookupError."""
+    overlay = job.previous[1] if job.previous is not None else None
+    found = None if overlay is None else job.store.tree(overlay).lookup(path)
+    if found is None:
+        raise LookupError(path)
+    return found
 
 
 def _text(value: object) -> str:

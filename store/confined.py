@@ -14,6 +14,7 @@ Its output is any number of these, then exactly one ``done`` or ``error``::
     {"signed": [PATH, KIND, SIGNATURE]}
     {"inline": [PATH, BASE64]}               a small derived file
     {"file": [PATH, NUMBER]}                 a derived file, SCRATCH/NUMBER
+    {"same": [PATH]}                         a derived file, as the previous overlay has it
     {"checksum": [DIGEST, ALGORITHM]}        the answer is {"value": HEX}
     {"sign": NUMBER}                         the answer is {"value": ARMORED}
     {"done": {SEVERITY: COUNT, ...}}
@@ -41,7 +42,7 @@ from manifests.digest import Digest
 from manifests.errors import SluiceError
 from manifests.formats import format_named
 from manifests.formats.base import Derived, Format, Severity, Spec
-from manifests.tree import Tree
+from manifests.tree import Entry, Tree
 from store.blobs import LocalBlobs
 from store.seam import Seam
 from store.views import StoredView
@@ -82,7 +83,10 @@ class Conversation:
         place.write_bytes(data)
         return self.ask("sign", int(place.name)).encode()
 
-    def derived(self, path: str, content: bytes | Path) -> None:
+    def derived(self, path: str, content: bytes | Path | Entry) -> None:
+        if isinstance(content, Entry):
+            self.say("same", [path])
+            return
         if isinstance(content, bytes):
             if len(content) <= INLINE:
                 self.say("inline", [path, base64.b64encode(content).decode()])

@@ -5,10 +5,13 @@ from __future__ import annotations
 from manifests.errors import ConfigError
 from manifests.formats.base import Format
 from manifests.formats.files import FilesFormat
+from manifests.formats.maven import MavenFormat
 from manifests.formats.yum import YumFormat
 
 #: Every format that Sluice knows, by its name.
-FORMATS: dict[str, Format] = {each.name: each for each in (FilesFormat(), YumFormat())}
+FORMATS: dict[str, Format] = {
+    each.name: each for each in (FilesFormat(), MavenFormat(), YumFormat())
+}
 
 
 def format_named(name: str) -> Format:

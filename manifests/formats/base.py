@@ -81,7 +81,10 @@ class Wanted:
     such files are fetched with conditional requests. ``confirm``: the whole copy
     stands on this file, so after everything else has arrived the mirror asks for
     it once more, and other bytes than the first time (or its coming or going)
-    mean that the copy is torn. ``note`` is the crawl's own and comes back in ``feed``.
+    mean that the copy is torn. ``late``: nothing else follows from the body, so although it is
+    parsed it is fetched with the bulk. ``alone``: the rest of the copy stands without this file,
+    so an upstream that fails to give it, or gives other bytes than promised, is told to the crawl
+    (``Refused``) and holds nothing else. ``note`` is the crawl's own and comes back in ``feed``.
     """
 
     path: str
@@ -95,6 +98,8 @@ class Wanted:
     keep: bool = True
     volatile: bool = False
     confirm: bool = False
+    late: bool = False
+    alone: bool = False
     note: object = None
 
 
@@ -133,21 +138,42 @@ class Found:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Result = Absent | Unchanged | Found
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An ``alone`` file that the upstream did not give as promised. ``what`` is one line.
+
+    ``silent``: no answer came, so nothing is known of it.
+    """
+
+    what: str
+    silent: bool = False
+
+
+Result = Absent | Unchanged | Found | Refused
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A crawl's verdict: the file at ``path`` stays out of the tree; reported as advice."""
+
+    path: str
+    what: str
 
 
 class Crawl(Protocol):
     """Drives one run over an upstream to a complete copy; it may remember.
 
     ``feed`` is called once for each wanted file whose ``parse`` is set or that
-    is absent, in any order, and returns what else is wanted, lazily: a body must
+    is absent or refused, in any order, and returns what else is wanted, lazily: a body must
     stay readable until the answer is exhausted. Asking twice for one path is one
-    request. A crawl may want paths under ``.sluice/`` (an upstream's files never
-    get there by themselves). ``facts`` is called at the end: more such files.
+    request. In between it may say what is ``LeftOut``, also of files that came before.
+    For a ``late`` file that the store holds already ``feed`` is not called. A crawl may want
+    paths under ``.sluice/`` (an upstream's files never get there by themselves). ``facts`` is
+    called at the end: more such files.
     """
 
-    def start(self) -> Iterable[Wanted]: ...
-    def feed(self, wanted: Wanted, result: Result) -> Iterable[Wanted]: ...
+    def start(self) -> Iterable[Wanted | LeftOut]: ...
+    def feed(self, wanted: Wanted, result: Result) -> Iterable[Wanted | LeftOut]: ...
     def facts(self) -> Iterable[tuple[str, bytes]]: ...
 
 
@@ -283,8 +309,11 @@ class Format(Protocol):
 
     def derive(
         self, view: TreeView, previous: Derived | None, signer: Signer | None
-    ) -> Iterable[tuple[str, bytes | Path]]:
-        """Unsigned indexes, before publishing. A ``Path`` may vanish after the next step."""
+    ) -> Iterable[tuple[str, bytes | Path | Entry]]:
+        """Unsigned indexes, before publishing. A ``Path`` may vanish after the next step.
+
+        An ``Entry`` is one of the previous overlay, at its path: the same bytes once more.
+        """
 
     def answer(self, request: Request, view: TreeView) -> Answer: ...
 
@@ -331,7 +360,7 @@ class StaticFormat:
 
     def derive(
         self, view: TreeView, previous: Derived | None, signer: Signer | None
-    ) -> Iterable[tuple[str, bytes | Path]]:
+    ) -> Iterable[tuple[str, bytes | Path | Entry]]:
         return ()
 
     def immutable(self, path: str) -> bool:

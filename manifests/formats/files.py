@@ -18,6 +18,7 @@ from manifests.formats.base import (
     Absent,
     Crawl,
     Problem,
+    Refused,
     Result,
     Severity,
     Spec,
@@ -74,7 +75,7 @@ class FilesCrawl:
         yield listing("")
 
     def feed(self, wanted: Wanted, result: Result) -> Iterable[Wanted]:
-        if isinstance(result, Absent) or not isinstance(wanted.note, str):
+        if isinstance(result, Absent | Refused) or not isinstance(wanted.note, str):
             return
         folder = wanted.note
         with result.body.open() as file:

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 from manifests.digest import Digest, sha256_of
-from manifests.formats.base import Absent, Crawl, Found, Result, Wanted
+from manifests.formats.base import Absent, Crawl, Found, LeftOut, Refused, Result, Wanted
 from manifests.tree import Entry, Tree, check_path, encode
 
 
@@ -94,6 +94,7 @@ class Run:
     asked: list[str] = field(default_factory=list)
     wanted: list[Wanted] = field(default_factory=list)
     confirmed: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def view(self) -> MemoryView:
@@ -108,7 +109,7 @@ Answer = tuple[bytes, Mapping[str, str]]
 Upstream = Mapping[str, bytes] | Callable[[str, Wanted], Answer | None]
 
 
-def drive(crawl: Crawl, upstream: Upstream) -> Run:
+def drive(crawl: Crawl, upstream: Upstream, previous: MemoryView | None = None) -> Run:
     """Run ``crawl`` over ``upstream``: URL -> bytes, or (URL, wanted) -> (bytes, headers).
 
     Does what the mirror owes a crawl: one request for one path, none for bytes
@@ -117,9 +118,14 @@ def drive(crawl: Crawl, upstream: Upstream) -> Run:
     run = Run()
     queue = list(crawl.start())
     seen: set[str] = set()
-    held: dict[str, bytes] = {}
+    before = {} if previous is None else previous.files
+    held = {sha256_of(data): data for data in before.values()}
     while queue:
         wanted = queue.pop(0)
+        if isinstance(wanted, LeftOut):
+            run.files.pop(wanted.path, None)
+            run.left_out.setdefault(wanted.path, wanted.what)
+            continue
         check_path(wanted.path)
         if wanted.path in seen:
             continue
@@ -127,15 +133,22 @@ def drive(crawl: Crawl, upstream: Upstream) -> Run:
         run.wanted.append(wanted)
         if wanted.confirm:
             run.confirmed.append(wanted.path)
-        result = _fetch(wanted, upstream, held, run)
+        fresh = wanted.digests.get("sha256", "") not in held
+        try:
+            result = _fetch(wanted, upstream, held, run)
+        except Broken as error:
+            if not wanted.alone:
+                raise
+            result = Refused(str(error))
         if isinstance(result, Found):
             data = result.body.open().read()
             held[sha256_of(data)] = data
             if wanted.keep:
                 run.files[wanted.path] = data
-        elif wanted.required:
+        elif wanted.required and not wanted.alone:
             raise Broken(f"absent: {run.asked[-1]}")
-        if wanted.parse or isinstance(result, Absent):
+        told = wanted.parse and (fresh or not wanted.late)
+        if told or isinstance(result, Absent | Refused):
             queue.extend(crawl.feed(wanted, result))
     run.files.update(dict(crawl.facts()))
     return run

@@ -14,6 +14,7 @@ from manifests.formats.base import (
     FACTS,
     Absent,
     Body,
+    Refused,
     Result,
     Spec,
     Wanted,
@@ -92,7 +93,7 @@ class YumCrawl:
     # --- what follows from what came
 
     def feed(self, wanted: Wanted, result: Result) -> Iterable[Wanted]:
-        if isinstance(result, Absent) or not isinstance(wanted.note, _Note):
+        if isinstance(result, Absent | Refused) or not isinstance(wanted.note, _Note):
             return ()
         note, body = wanted.note, result.body
         if note.kind == "repomd":

@@ -1,0 +1,185 @@
+"""Small hand-made Maven repositories, and the real Maven over them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import subprocess
+import zipfile
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from manifests.formats import format_named
+from manifests.formats.base import Derived
+from manifests.tree import Entry
+from tests.support import tools
+from tests.support.formats import MemoryView
+
+MAVEN = format_named("maven")
+LIBRARIES = Path("/usr/share/maven/lib")
+SPACE = "http://maven.apache" + ".org/POM/4.0.0"
+
+
+def pom(
+    coordinates: str,
+    *,
+    parent: str = "",
+    packaging: str = "",
+    dependencies: Iterable[str] = (),
+    extra: str = "",
+) -> bytes:
+    """A POM; dependencies are ``group:artifact:version[:type[:classifier]]``."""
+    names = ("groupId", "artifactId", "version", "type", "classifier")
+
+    def rows(text: str) -> str:
+        words = zip(names, text.split(":"), strict=False)
+        return "".join(f"<{name}>{word}</{name}>" for name, word in words if word)
+
+    parts = [
+        "<modelVersion>4.0.0</modelVersion>",
+        f"<parent>{rows(parent)}<relativePath/></parent>" if parent else "",
+        rows(coordinates),
+        f"<packaging>{packaging}</packaging>" if packaging else "",
+        "<dependencies>",
+        *(f"<dependency>{rows(each)}</dependency>" for each in dependencies),
+        "</dependencies>",
+        extra,
+    ]
+    return f'<project xmlns="{SPACE}">{"".join(parts)}</project>'.encode()
+
+
+def jar(members: Mapping[str, bytes] | None = None) -> bytes:
+    """A ZIP with these members and fixed times."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in (members or {"META-INF/MANIFEST.MF": b"Manifest-Version: 1.0\n"}).items():
+            archive.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), data)
+    return target.getvalue()
+
+
+def place(coordinates: str, ending: str, build: str = "") -> str:
+    """The path for ``group:artifact:version`` and an ending like ``.jar`` or ``-sources.jar``."""
+    group, name, version = coordinates.split(":")
+    return f"{group.replace('.', '/')}/{name}/{version}/{name}-{build or version}{ending}"
+
+
+def artifact(coordinates: str, build: str = "", **words: object) -> dict[str, bytes]:
+    """A JAR with its POM."""
+    return {
+        place(coordinates, ".pom", build): pom(coordinates, **words),  # type: ignore[arg-type]
+        place(coordinates, ".jar", build): jar({"name.txt": f"{coordinates} {build}".encode()}),
+    }
+
+
+def with_checksums(files: Mapping[str, bytes], *algorithms: str) -> dict[str, bytes]:
+    """``files`` and a checksum file of each kind beside each."""
+    result = dict(files)
+    for path, data in files.items():
+        for algorithm in algorithms:
+            result[f"{path}.{algorithm}"] = hashlib.new(algorithm, data).hexdigest().encode()
+    return result
+
+
+def overlay(
+    files: Mapping[str, bytes], previous: tuple[MemoryView, MemoryView] | None = None
+) -> dict[str, bytes]:
+    """What the format derives from ``files``."""
+    before = None if previous is None else Derived(*previous)
+    made: dict[str, bytes] = {}
+    for path, content in MAVEN.derive(MemoryView(files), before, None):
+        assert path not in made, f"derived twice: {path}"
+        if isinstance(content, Entry):
+            assert previous is not None and previous[1].lookup(path) == content
+            made[path] = previous[1].files[path]
+        else:
+            made[path] = content if isinstance(content, bytes) else content.read_bytes()
+    return made
+
+
+_MOJO = """
+package demo;
+import java.util.*;
+import org.apache.maven.plugin.AbstractMojo;
+public class Show extends AbstractMojo {
+    private List<String> paths;
+    private String edition;
+    public void execute() {
+        getLog().info("edition " + edition);
+        for (Object each : new TreeSet<Object>(paths)) getLog().info("path " + each);
+    }
+}
+"""
+_DESCRIPTOR = """<plugin><name>Show</name><groupId>org.example.tools</groupId>
+<artifactId>show-maven-plugin</artifactId><version>{version}</version>
+<goalPrefix>reveal</goalPrefix><isolatedRealm>false</isolatedRealm>
+<inheritedByDefault>true</inheritedByDefault><mojos><mojo><goal>paths</goal>
+<requiresDependencyResolution>compile</requiresDependencyResolution>
+<requiresProject>true</requiresProject><implementation>demo.Show</implementation>
+<language>java</language><instantiationStrategy>per-lookup</instantiationStrategy>
+<parameters><parameter><name>paths</name><type>java.util.List</type></parameter>
+<parameter><name>edition</name><type>java.lang.String</type></parameter></parameters>
+<configuration>
+<paths implementation="java.util.List" default-value="${{project.compileClasspathElements}}"/>
+<edition implementation="java.lang.String" default-value="{version}"/>
+</configuration></mojo></mojos></plugin>"""
+
+
+@cache
+def _mojo() -> bytes:
+    """The compiled class of a plugin that shows a project's class path."""
+    with TemporaryDirectory() as folder:
+        source = Path(folder) / "Show.java"
+        source.write_text(_MOJO)
+        libraries = ":".join(map(str, sorted(LIBRARIES.glob("maven-plugin-api*.jar"))))
+        tools.run([tools.need("javac"), "--release", "8", "-nowarn", "-cp", libraries,
+                   "-d", folder, source])  # fmt: skip
+        return (Path(folder) / "demo" / "Show.class").read_bytes()
+
+
+def plugin(version: str) -> dict[str, bytes]:
+    """A real plugin, ``reveal:paths``, in one version."""
+    coordinates = f"org.example.tools:show-maven-plugin:{version}"
+    descriptor = _DESCRIPTOR.format(version=version).encode()
+    return {
+        place(coordinates, ".pom"): pom(coordinates, packaging="maven-plugin"),
+        place(coordinates, ".jar"): jar(
+            {"META-INF/maven/plugin.xml": descriptor, "demo/Show.class": _mojo()}
+        ),
+    }
+
+
+def settings(folder: Path, url: str) -> Path:
+    """User settings with ``url`` as the mirror of everything, SNAPSHOTs too.
+
+    The repository that Maven knows by itself has none, so a profile says that it has.
+    """
+    path = folder / "settings.xml"
+    path.write_text(
+        "<settings><mirrors><mirror><id>sluice</id><mirrorOf>*</mirrorOf>"
+        f"<url>{url}</url></mirror></mirrors>"
+        "<profiles><profile><id>all</id><repositories><repository><id>central</id>"
+        "<url>http://central</url><snapshots><enabled>true</enabled></snapshots></repository>"
+        "</repositories></profile></profiles>"
+        "<activeProfiles><activeProfile>all</activeProfile></activeProfiles>"
+        "<pluginGroups><pluginGroup>org.example.tools</pluginGroup></pluginGroups></settings>"
+    )
+    return path
+
+
+def mvn(
+    folder: Path, url: str, project: bytes, *words: str, local: str = "local"
+) -> subprocess.CompletedProcess[str]:
+    """Run Maven on a project with a local repository of its own; output and errors together."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "pom.xml").write_bytes(project)
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "LC_ALL": "C.UTF-8"}
+    command = [tools.need("mvn"), "-B", "-ntp", "-s", str(settings(folder, url)),
+               f"-Dmaven.repo.local={folder / local}", f"-Duser.home={folder}",
+               *words]  # fmt: skip
+    return subprocess.run(
+        command, cwd=folder, env=environment, text=True, timeout=240, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip

@@ -120,9 +120,12 @@ def test_latest_release_snapshot_classifier_parent_and_bom(
     )  # fmt: skip
     result = mvn(tmp_path, repository.url, project, "-C", "reveal:paths")
     assert result.returncode == 0, result.stdout
-    for name in ("ranged-2.0.jar", f"moving-{BUILDS[1]}.jar", "managed-5-extra.jar",
+    for name in ("ranged-2.0.jar", "moving-1-SNAPSHOT.jar", "managed-5-extra.jar",
                  "managed-5.jar", "inherited-1.jar"):  # fmt: skip
         assert name in result.stdout, name
+    local = tmp_path / "local" / "org" / "example" / "moving" / "1-SNAPSHOT"
+    assert (local / f"moving-{BUILDS[1]}.jar").exists()
+    assert not (local / f"moving-{BUILDS[0]}.jar").exists()
     assert shown(repository, tmp_path / "latest", "org.example:ranged:LATEST") == ["ranged-2.0.jar"]
 
 

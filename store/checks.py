@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from manifests.digest import Digest
-from manifests.errors import BlobMissing, MalformedIndex
+from manifests.errors import MalformedIndex
 from manifests.formats.base import Problem, Severity, Signed, Signer, Spec
 from manifests.tree import Entry, check_path
 from store.blobs import BlobBatch
@@ -105,8 +105,8 @@ def derive_overlay(
 ) -> KeptTree | None:
     """Make the unsigned indexes of a tree; the overlay, or None if there are none.
 
-    ``previous`` is (tree, overlay) of an earlier publication. The overlay is durable on
-    return; the caller holds the shared lock. Raises as ``check_tree``, and NoSpace.
+    ``previous`` is (tree, overlay) of a publication that still stands, so that its blobs
+    do. The overlay is durable on return; the caller holds the shared lock. Raises as ``check_tree``, and NoSpace.
     """
     job = Job(
         store, "derive", format_name, spec, tree,
@@ -140,8 +140,7 @@ def _derived(job: Job, batch: BlobBatch) -> list[Entry]:
         if path.encode() in entries:
             raise MalformedIndex(f"derived twice: {path}", where=job.spec.name)
         if isinstance(said.content, Entry):
-            if not batch.has(said.content.digest):
-                raise BlobMissing(f"the overlay's blob {said.content.digest} is gone", where=path)
+            # Of the overlay that is published now: its blobs are durable, and gc keeps them.
             kept = (said.content.digest, said.content.size)
         elif isinstance(said.content, bytes):
             kept = batch.put_bytes(said.content)

@@ -106,7 +106,8 @@ def derive_overlay(
     """Make the unsigned indexes of a tree; the overlay, or None if there are none.
 
     ``previous`` is (tree, overlay) of a publication that still stands, so that its blobs
-    do. The overlay is durable on return; the caller holds the shared lock. Raises as ``check_tree``, and NoSpace.
+    do. The overlay is durable on return; the caller holds the shared lock. Raises as
+    ``check_tree``, and NoSpace.
     """
     job = Job(
         store, "derive", format_name, spec, tree,

@@ -25,6 +25,7 @@ from urllib.parse import unquote
 
 from manifests import errors
 from manifests.zone.model import Connection
+from mirror.leash import leash
 from mirror.report import SHOWN, Progress, is_index, printable
 
 PARTIAL = ".~sluice~"
@@ -260,6 +261,7 @@ class Rsync:
                     env=self._environment(),
                     pass_fds=(self._lock,),
                     start_new_session=True,
+                    preexec_fn=leash(),
                 )
             except FileNotFoundError as error:
                 raise errors.ConfigError(

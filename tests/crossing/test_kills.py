@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,7 +65,13 @@ class Rig:
             else:
                 assert ended.code == 0, ended
             self.whole()
-        ended = self.forker.run("-z", zone.folder, *words)
+        until = time.monotonic() + 20
+        while True:
+            ended = self.forker.run("-z", zone.folder, *words)
+            # An rsync holds the work copy until it has noticed that its sync was killed.
+            if "wait until it has ended" not in ended.err or time.monotonic() > until:
+                break
+            time.sleep(0.2)
         assert ended.code == 0, ended
         self.longest[name] = max(0.05, 0.95 * ended.seconds + 0.05 * self.longest.get(name, 0))
 

@@ -20,6 +20,9 @@ from typing import Self
 from tests.support.drive import environment
 
 
+_TOLD = (signal.SIGINT, signal.SIGTERM)
+
+
 @dataclass(frozen=True)
 class Ended:
     """``code`` is None for a command that was killed. ``seconds`` is how long it ran,
@@ -93,10 +96,12 @@ def serve() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         started = time.monotonic()
+        # Python's own work around a fork must not be what a signal interrupts.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _TOLD)
         child = os.fork()
         if child == 0:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
             _become(main, request)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _TOLD)
         limit, told = request["kill_after"], 0.0
         while not (found := os.waitpid(child, os.WNOHANG))[0]:
             if limit is not None and time.monotonic() - started >= limit:
@@ -122,9 +127,13 @@ def _become(main: object, request: dict[str, list[str]]) -> None:
             os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
         assert callable(main)
         try:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _TOLD)
             code = main(request["words"])
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else 1
+        except KeyboardInterrupt:
+            code = 130  # before it had begun
         sys.stdout.flush()
         sys.stderr.flush()
     finally:

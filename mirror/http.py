@@ -33,7 +33,8 @@ class HttpTransport:
     """See ``mirror.transport.Transport``.
 
     ``folder`` is ours; in it interrupted downloads of promised files wait for the next
-    run. Each file is written by one thread.
+    run. Each file is written by one thread. With ``stay`` no redirect to another host is
+    followed.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class HttpTransport:
         *,
         progress: Progress,
         pause: Callable[[float], None] = time.sleep,
+        stay: bool = False,
     ) -> None:
         self._connection = connection
         self._folder = folder
@@ -51,7 +53,7 @@ class HttpTransport:
         self._pause = pause
         self._throttle = Throttle(connection.bandwidth)
         named = [upstream.mirrorlist] if upstream.mirrorlist else list(upstream.urls)
-        self._web = Web(connection, named)
+        self._web = Web(connection, named, stay=stay)
         self._pool = ThreadPoolExecutor(connection.parallel, thread_name_prefix="fetch")
         self._running: set[Future[Got]] = set()
         self._guard = threading.Lock()
@@ -78,6 +80,13 @@ class HttpTransport:
             return []
         done, self._running = wait(self._running, return_when=FIRST_COMPLETED)
         return [future.result() for future in done]
+
+    def fetch(self, wanted: Wanted, known: Validator | None = None) -> Got:
+        """Fetch one file now, in the caller's thread; several threads may do so at once.
+
+        Whoever asks for one promised file twice at a time writes it twice at one place.
+        """
+        return self._safely(wanted, known)
 
     # --- mirrors
 

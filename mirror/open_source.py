@@ -34,15 +34,22 @@ def open_source(
     ``file://`` folders are copied whole by rsync, too: it sees what changed without reading.
     """
     copy = WorkCopy(store.folder / "work" / repository.name, store.files)
-    whole = repository.upstream.transport != "http" and not format_named(repository.format).selects(
-        spec_of(repository)
-    )
+    http = repository.upstream.transport == "http"
+    whole = not http and not format_named(repository.format).selects(spec_of(repository))
     with copy.locked() as lock:
         if whole:
             yield _whole(store, repository, settings, progress, pause, copy, lock)
             return
         folder = copy.folder / "partial"
         _clear_plain(store, folder)
+        if http and repository.format == "maven":
+            from mirror.maven.source import maven_source
+
+            with maven_source(
+                store, repository, settings, folder, progress=progress, pause=pause
+            ) as source:
+                yield source
+            return
         transport = _transport(repository, folder, lock, progress, pause)
         try:
             yield _crawled(store, repository, settings, progress, transport, folder)

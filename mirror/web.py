@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
@@ -29,6 +29,7 @@ from mirror.rsync import read_secret
 _MAX_REDIRECTS = 5
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _MAX_WAIT = 300.0
+_SMALL = 16 << 10
 _MIN_RATE = 1024
 """Bytes a second below which an answer counts as stalled."""
 _log = logging.getLogger("sluice.mirror")
@@ -86,18 +87,22 @@ class Answer:
 class Web:
     """Sends requests as ``Connection`` says; safe to share between threads.
 
-    ``trusted`` are the URLs whose hosts may see the password and the certificate.
+    ``trusted`` are the URLs whose hosts may see the password and the certificate. With
+    ``stay`` no other host is asked at all, whatever a redirect says.
     """
 
-    def __init__(self, connection: Connection, trusted: Sequence[str]) -> None:
+    def __init__(
+        self, connection: Connection, trusted: Sequence[str], *, stay: bool = False
+    ) -> None:
         self._connection = connection
+        self._stay = stay
         self._trusted = {_origin(url) for url in trusted}
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
         self._guard = threading.Lock()
         self._auth = None
         if connection.username is not None:
-            password = read_secret(connection.password_file)
+            password = connection.password or read_secret(connection.password_file)
             # As bytes: requests would encode them as Latin-1.
             self._auth = HTTPBasicAuth(connection.username.encode(), password.encode())
         self.slowest = _MIN_RATE
@@ -122,7 +127,7 @@ class Web:
                     return
                 target = urljoin(url, response.headers["location"])
             finally:
-                response.close()
+                _finish(response)
             self._allow(url, target)
             url = target
         raise errors.UpstreamRefused(
@@ -132,12 +137,22 @@ class Web:
         )
 
     def _allow(self, url: str, target: str) -> None:
-        """Refuse a redirect to anything but http(s), or from https to http."""
+        """Refuse a redirect to anything but http(s), or from https to http, or to others.
+
+        Raises UpstreamRefused; UpstreamMismatch where only the host is wrong: that may
+        concern a single file.
+        """
         ours, theirs = urlsplit(url), urlsplit(target)
         downgrade = ours.scheme == "https" and theirs.scheme != "https"
         if theirs.scheme not in ("http", "https") or downgrade or not theirs.hostname:
             raise errors.UpstreamRefused(
                 f"a redirect to {printable(target)} is not followed", where=printable(url)
+            )
+        if self._stay and theirs.hostname != ours.hostname:
+            raise errors.UpstreamMismatch(
+                f"a redirect to another host, {printable(target)}, is not followed",
+                where=printable(url),
+                remedy="if the files are really there, write that address into `upstream`",
             )
         if _origin(url) != _origin(target):
             _log.info("%s redirects to %s", printable(url), printable(target))
@@ -212,6 +227,18 @@ class Web:
             return {"http": self._connection.proxy, "https": self._connection.proxy}
         found: dict[str, str] = get_environ_proxies(url, no_proxy=None)
         return found
+
+
+def _finish(response: requests.Response) -> None:
+    """Let go of an answer; what is left of a small one is read, so that its connection serves
+
+    the next request too. Upstreams answer many a 404 with a page.
+    """
+    length = response.headers.get("content-length", "")
+    if response.status_code >= 300 and length.isdigit() and int(length) <= _SMALL:
+        with suppress(urllib3.exceptions.HTTPError, OSError):
+            response.raw.read(_SMALL, decode_content=False)
+    response.close()
 
 
 def _origin(url: str) -> tuple[str, str, int]:

@@ -26,6 +26,8 @@ Command = Callable[[argparse.Namespace], int]
 _MODULES = {
     "init": "init",
     "sync": "mirroring",
+    "capture": "capturing",
+    "roots": "capturing",
     "pack": "bundles",
     "release": "bundles",
     "send": "bundles",

@@ -9,6 +9,7 @@ is safe.
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -119,7 +120,7 @@ def _mark(
             marks.add(bundle.index)
             if bundle.received is None or store.blobs.has(bundle.index):
                 lists.setdefault(bundle.index, f"bundle {bundle.sequence} of {bundle.stream}")
-    for digest in tx.validator_digests():
+    for digest in itertools.chain(tx.validator_digests(), tx.fetched_digests()):
         marks.add(digest)
     for digest, name in trees.items():
         marks.add(digest)

@@ -94,6 +94,59 @@ class AcceptedMissing:
     at: datetime
 
 
+class RootKind(StrEnum):
+    """Why something is part of a repository."""
+
+    CAPTURED = "captured"
+    """A path that a build asked for."""
+    ARTIFACT = "artifact"
+    BOM = "bom"
+    PROJECT = "project"
+    WANT = "want"
+    """What a client inside asked for, accepted by a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """Something asked of a repository: a path, coordinates, or a project's POM."""
+
+    repository: str
+    root: str
+    kind: RootKind
+    by: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A file that an upstream gave and a person or build asked for; ``gc`` keeps its blob.
+
+    ``stated`` is what the upstream said of it: algorithm, blank, checksum; or empty.
+    """
+
+    path: str
+    digest: Digest
+    size: int
+    stated: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Closure:
+    """The files that something was found to need, and what could not be found.
+
+    ``fingerprint`` stands for all that the answer depends on; ``unresolved`` maps names
+    to reasons; ``indexes`` maps the paths of indexes that were read on the way to what was
+    seen there, "" for nothing.
+    """
+
+    name: str
+    fingerprint: Digest
+    paths: Sequence[str]
+    unresolved: Mapping[str, str]
+    at: datetime
+    indexes: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class BundleRecord:
     """One bundle, on either side of the gap.

@@ -31,7 +31,7 @@ _OUTSIDE = """
 # What is mirrored. Names: a-z 0-9 . _ - only; they become part of the URL inside.
 repositories:
   #baseos:
-    #format: yum                             # yum, or files (any folder as it is)
+    #format: yum                             # yum, maven, or files (any folder as it is)
     #upstream: "rsync://mirror.example.org/baseos/" # http(s)://, file://; [a, b] mirrors
     #signed_by: keys/vendor.asc              # who must have signed repomd.xml; or a list
     #check_packages: true                    # check the signature of every package too
@@ -54,6 +54,17 @@ repositories:
     #timeout: 60s                            # give up on a silent upstream
     #retries: 4                              # attempts after the first
     #parallel: 4                             # downloads at a time
+  #central:
+    #format: maven
+    #upstream: system                        # as this machine's Maven is set; or https://host/path/
+    #artifacts: ["junit:junit:4.13.2"]       # each with all that it needs
+    #boms: ["org.example:platform-bom:1.0"]  # all that these manage
+    #projects: [builds/app/pom.xml]          # dependencies and plugins of these
+    #include: {{sources: true, javadoc: false}} # beside every JAR
+    #capture: {{listen: "127.0.0.1:8082"}}     # where builds outside find `sluice capture REPO`
+  #vendor:
+    #format: maven
+    #upstream: {{nexus: "http://nexus.example.org:8081", repository: maven-releases}}
 
 # Where it goes: one stream for each inside zone.
 streams:

@@ -7,7 +7,7 @@ rates bytes a second, shares fractions from 0.0 to 1.0.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -66,18 +66,38 @@ class Common:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Nexus:
+    """A repository of a Nexus Repository 3. ``url`` is the server's, without a trailing ``/``."""
+
+    url: str
+    repository: str
+
+    @property
+    def content(self) -> str:
+        """Where its files are."""
+        return f"{self.url}/repository/{self.repository}/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
     """Mirrors in the order to try them, or one address that lists them.
 
-    Exactly one is set. All ``urls`` have the same ``scheme`` family and end in ``/``.
+    Exactly one of ``urls``, ``mirrorlist`` and ``system`` is set. All ``urls`` have the same
+    ``scheme`` family and end in ``/``.
     """
 
     urls: tuple[str, ...] = ()
     mirrorlist: str | None = None
+    system: bool = False
+    """Whatever the machine's own Maven is set to."""
+    nexus: Nexus | None = None
+    """What lists the files below ``urls``."""
 
     @property
     def transport(self) -> str:
         """``rsync``, ``http`` (https too) or ``file``."""
+        if self.system:
+            return "http"
         scheme = (self.mirrorlist or self.urls[0]).partition(":")[0]
         return "http" if scheme == "https" else scheme
 
@@ -103,6 +123,8 @@ class Connection:
     bandwidth: int | None = None
     username: str | None = None
     password_file: Path | None = None
+    password: str | None = field(default=None, repr=False)
+    """Known only while running; zone.yaml never holds one."""
     proxy: str | None = None
     ca_file: Path | None = None
     client_cert: Path | None = None
@@ -118,6 +140,27 @@ class Signers:
 
     signed_by: tuple[Path, ...] = ()
     check_packages: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Maven:
+    """What is asked of a Maven repository besides what builds were captured to need."""
+
+    artifacts: tuple[str, ...] = ()
+    """Coordinates, each wanted with its closure."""
+    boms: tuple[str, ...] = ()
+    """Coordinates of BOMs, each wanted with all that it manages."""
+    projects: tuple[Path, ...] = ()
+    """POMs whose dependencies and plugins are wanted."""
+    sources: bool = False
+    javadoc: bool = False
+    listen: tuple[str, int] | None = None
+    """Host and port of the capturing proxy that build servers use."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether anything is named."""
+        return bool(self.artifacts or self.boms or self.projects)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +180,7 @@ class Repository:
     """Paths below the upstream that no index names, such as a vendor's key file."""
     together: str | None = None
     connection: Connection = Connection()
+    maven: Maven = Maven()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

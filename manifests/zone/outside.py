@@ -15,10 +15,12 @@ from manifests.zone.common import (
     read_part_names,
     read_signers,
 )
+from manifests.zone.maven import MAVEN_KEYS, read_maven, read_maven_upstream, refuse_foreign
 from manifests.zone.model import (
     GIB,
     Connection,
     Filters,
+    Maven,
     Metadata,
     OutsideStream,
     OutsideZone,
@@ -66,6 +68,7 @@ REPOSITORY_KEYS = (
     "extra",
     "together",
     *_CONNECTION_KEYS,
+    *MAVEN_KEYS,
 )
 _INSIDE_ONLY = "in the zone.yaml of an inside zone; this one is outside"
 _ARCH = re.compile(r"[A-Za-z0-9_]{1,32}")
@@ -89,6 +92,10 @@ def read_outside(root: Value, folder: Path, formats: Collection[str]) -> Outside
 
 def _repository(name: str, value: Value, folder: Path, formats: Collection[str]) -> Repository:
     section = value.section(REPOSITORY_KEYS, {})
+    kind = section.need("format", lambda v: v.choice(formats), "yum")
+    refuse_foreign(section, kind)
+    if kind == "maven":
+        return _maven(name, section, folder)
     filters = _filters(section)
     metadata = Metadata(section.get("metadata", lambda v: v.choice(tuple(Metadata)), "auto"))
     if metadata is Metadata.VERBATIM and filters:
@@ -99,7 +106,7 @@ def _repository(name: str, value: Value, folder: Path, formats: Collection[str])
         )
     return Repository(
         name=name,
-        format=section.need("format", lambda v: v.choice(formats), "yum"),
+        format=kind,
         upstream=section.need("upstream", read_upstream, '"rsync://host/module/"'),
         keep=section.get("keep", lambda v: v.integer(1, 10_000), 5),
         signers=read_signers(section, folder),
@@ -110,6 +117,40 @@ def _repository(name: str, value: Value, folder: Path, formats: Collection[str])
         together=section.get("together", Value.name, None),
         connection=_connection(section, folder),
     )
+
+
+def _maven(name: str, section: Section, folder: Path) -> Repository:
+    upstream, login = section.need("upstream", read_maven_upstream, "system")
+    connection = _connection(section if login is None else _with_login(section, login), folder)
+    maven = read_maven(section, folder)
+    if upstream.transport != "http" and (maven != Maven()):
+        section.at("upstream").fail(
+            f"`{section.value.path}` asks for single files, which only http and https can give",
+            "write `upstream: system`, an http(s):// address or {nexus: URL, repository: NAME}",
+        )
+    return Repository(
+        name=name,
+        format="maven",
+        upstream=upstream,
+        keep=section.get("keep", lambda v: v.integer(1, 10_000), 5),
+        signers=read_signers(section, folder),
+        max_removals=section.get("max_removals", Value.percent, 0.3),
+        together=section.get("together", Value.name, None),
+        connection=connection,
+        maven=maven,
+    )
+
+
+def _with_login(section: Section, login: Section) -> Section:
+    """The user of a Nexus may stand beside its address."""
+    for key in ("username", "password_file"):
+        if key in login.entries and key in section.entries:
+            login.at(key).fail(
+                f"`{login.at(key).path}` stands a second time in `{section.value.path}`",
+                "remove one of the two",
+            )
+    own = {key: login.entries[key] for key in login.entries if key in _CONNECTION_KEYS}
+    return Section(section.value, {**section.entries, **own})
 
 
 def _tree_path(value: Value) -> str:

@@ -85,14 +85,14 @@ def _mirror(value: Value) -> str:
 def read_upstream(value: Value) -> Upstream:
     """An address, a list of mirrors, ``{url: ...}`` or ``{mirrorlist: URL}``."""
     if not value.is_mapping:
-        return _mirrors(value)
+        return read_mirrors(value)
     section = value.section(("url", "mirrorlist"), {})
     if len(section.entries) != 1:
         value.fail(
             f"`{value.path}` needs either `url` or `mirrorlist`", "write exactly one of them"
         )
     if "url" in section.entries:
-        return _mirrors(section.at("url"))
+        return read_mirrors(section.at("url"))
     listed = section.at("mirrorlist")
     text, parts = split_url(
         listed,
@@ -105,7 +105,8 @@ def read_upstream(value: Value) -> Upstream:
     return Upstream(mirrorlist=text)
 
 
-def _mirrors(value: Value) -> Upstream:
+def read_mirrors(value: Value) -> Upstream:
+    """One address or a list of mirrors."""
     urls = value.one_or_some(_mirror)
     kinds = {Upstream(urls=(url,)).transport for url in urls}
     if len(kinds) > 1:

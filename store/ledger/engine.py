@@ -33,6 +33,7 @@ from store.ledger.base import Clock, utc_now
 from store.ledger.bundles import BundleReads, BundleWrites
 from store.ledger.events import EventReads, EventWrites
 from store.ledger.policy import PolicyReads, PolicyWrites
+from store.ledger.roots import RootReads, RootWrites
 from store.ledger.snapshots import SnapshotReads, SnapshotWrites
 from store.ledger.upstreams import UpstreamReads, UpstreamWrites
 
@@ -43,12 +44,20 @@ _WRITES = "sluice_writes"
 _READ_ONLY = "sluice_read_only"
 
 
-class ReadTransaction(SnapshotReads, BundleReads, UpstreamReads, PolicyReads, EventReads):
+class ReadTransaction(
+    SnapshotReads, BundleReads, UpstreamReads, RootReads, PolicyReads, EventReads
+):
     """One unchanging picture of the ledger."""
 
 
 class WriteTransaction(
-    SnapshotWrites, BundleWrites, UpstreamWrites, PolicyWrites, EventWrites, ReadTransaction
+    SnapshotWrites,
+    BundleWrites,
+    UpstreamWrites,
+    RootWrites,
+    PolicyWrites,
+    EventWrites,
+    ReadTransaction,
 ):
     """The one writer. Everything in it happens, or nothing."""
 
@@ -187,12 +196,29 @@ class Ledger:
 def _make_or_check(connection: Connection, where: str) -> None:
     tables = inspect(connection).get_table_names()
     if "meta" in tables:
+        _bring_up(connection)
         _check(connection, where)
         return
     if tables and set(tables) & set(schema.metadata.tables):
         raise LedgerDamaged("it has tables of a ledger, but no version", where=where)
     schema.metadata.create_all(connection)
     connection.execute(schema.meta.insert().values(key=_VERSION, value=str(schema.SCHEMA_VERSION)))
+
+
+def _bring_up(connection: Connection) -> None:
+    """Add the tables that an older ledger lacks, in the transaction that opens it."""
+    columns = schema.meta.c
+    row = schema.meta.update().where(columns.key == _VERSION)
+    try:
+        older = [str(each) for each in range(schema.ADDITIVE_SINCE, schema.SCHEMA_VERSION)]
+        found = connection.execute(
+            schema.meta.select().where(columns.key == _VERSION, columns.value.in_(older))
+        ).one_or_none()
+    except DBAPIError:
+        return  # no table of ours; the check tells
+    if found is not None:
+        schema.metadata.create_all(connection)
+        connection.execute(row.values(value=str(schema.SCHEMA_VERSION)))
 
 
 def _check(connection: Connection, where: str) -> None:
@@ -211,13 +237,16 @@ def _check(connection: Connection, where: str) -> None:
     version = None if found is None else found.value
     if version == str(schema.SCHEMA_VERSION):
         return
-    newer = version is not None and version.isdigit() and int(version) > schema.SCHEMA_VERSION
+    remedy = "install the Sluice that wrote it; this one cannot upgrade it"
+    if version is not None and version.isdigit():
+        if int(version) > schema.SCHEMA_VERSION:
+            remedy = "install the newer Sluice that wrote it"
+        elif int(version) >= schema.ADDITIVE_SINCE:
+            remedy = "run `sluice status` once: a command that may write brings it up to date"
     raise WrongVersion(
         f"the ledger has version {version}, this program reads {schema.SCHEMA_VERSION}",
         where=where,
-        remedy="install the newer Sluice that wrote it"
-        if newer
-        else "install the Sluice that wrote it; this one cannot upgrade it",
+        remedy=remedy,
     )
 
 

@@ -1,4 +1,4 @@
-"""The tables of the ledger, version 1.
+"""The tables of the ledger, version 2. (Version 1 had neither roots nor what belongs to them.)
 
 Times are RFC 3339 text in UTC, so that they read and sort alike in every database.
 Structured values are canonical JSON text. What may be long and comes from outside
@@ -20,7 +20,9 @@ from sqlalchemy import (
     Text,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+ADDITIVE_SINCE = 1
+"""Ledgers from this version on differ from the present one only in tables that they lack."""
 
 metadata = MetaData()
 
@@ -124,6 +126,44 @@ exceptions = Table(
     _text("accepted_by"),
     _time("at"),
     PrimaryKeyConstraint("repository", "path"),
+)
+
+roots = Table(
+    "roots",
+    metadata,
+    _text("repository"),
+    _digest("root_digest"),
+    _text("root"),
+    Column("kind", String(16), nullable=False),
+    _text("added_by"),
+    _time("at"),
+    PrimaryKeyConstraint("repository", "root_digest"),
+)
+
+fetched = Table(
+    "fetched",
+    metadata,
+    _text("repository"),
+    _digest("path_digest"),
+    _text("path"),
+    _digest("digest"),
+    _big("size"),
+    _text("stated"),
+    PrimaryKeyConstraint("repository", "path_digest"),
+)
+
+closures = Table(
+    "closures",
+    metadata,
+    _text("repository"),
+    _digest("name_digest"),
+    _text("name"),
+    _digest("fingerprint"),
+    _text("paths"),
+    _text("unresolved"),
+    _text("indexes"),
+    _time("at"),
+    PrimaryKeyConstraint("repository", "name_digest"),
 )
 
 work = Table(

@@ -1,0 +1,89 @@
+"""What zone.yaml says of a Maven repository."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from manifests.errors import BadPath
+from manifests.formats.maven.layout import coordinates
+from manifests.zone.model import Maven, Nexus, Upstream
+from manifests.zone.reader import Section, Value
+from manifests.zone.urls import read_listen, read_mirrors, read_web_url
+
+MAVEN_KEYS = ("artifacts", "boms", "projects", "capture")
+_OTHERS = ("exclude", "arches", "newest", "metadata", "extra")
+_REPOSITORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+_UPSTREAM_EXAMPLE = (
+    "write `upstream: system`, https://host/path/ or {nexus: https://host, repository: NAME}"
+)
+
+
+def refuse_foreign(section: Section, kind: str) -> None:
+    """Raise ConfigError for keys that mean nothing to a repository of this format."""
+    for key in _OTHERS if kind == "maven" else MAVEN_KEYS:
+        if key in section.entries:
+            value = section.at(key)
+            value.fail(
+                f"`{value.path}` means nothing to a repository of format {kind}",
+                "remove it" if kind == "maven" else "remove it, or write `format: maven`",
+            )
+
+
+def read_maven_upstream(value: Value) -> tuple[Upstream, Section | None]:
+    """``system``, addresses, or a Nexus, and then where its user is named."""
+    if not value.is_mapping:
+        if not value.is_list and not value.is_null and value.text() == "system":
+            return Upstream(system=True), None
+        return read_mirrors(value), None
+    section = value.section(("url", "nexus", "repository", "username", "password_file"), {})
+    if "url" in section.entries:
+        for key in section.entries:
+            if key != "url":
+                section.at(key).fail(f"`{section.at(key).path}` belongs to a Nexus", "remove it")
+        return read_mirrors(section.at("url")), None
+    if "nexus" not in section.entries:
+        value.fail(f"`{value.path}` names no upstream", _UPSTREAM_EXAMPLE)
+    repository = section.need(
+        "repository",
+        lambda v: v.matching(_REPOSITORY, "write the repository's name as Nexus shows it"),
+        "maven-releases",
+    )
+    nexus = Nexus(url=section.need("nexus", read_web_url, _UPSTREAM_EXAMPLE), repository=repository)
+    return Upstream(urls=(nexus.content,), nexus=nexus), section
+
+
+def read_maven(section: Section, folder: Path) -> Maven:
+    """What is asked for, and where the capturing proxy listens."""
+    chosen = section.get("include", lambda v: v.section(("sources", "javadoc"), {}), None)
+    capture = section.get("capture", lambda v: v.section(("listen",), {}), None)
+    return Maven(
+        artifacts=section.get("artifacts", lambda v: v.one_or_some(_coordinates), ()),
+        boms=section.get("boms", lambda v: v.one_or_some(_bom), ()),
+        projects=section.get(
+            "projects", lambda v: v.one_or_some(lambda item: item.file(folder)), ()
+        ),
+        sources=chosen is not None and chosen.get("sources", Value.boolean, False),
+        javadoc=chosen is not None and chosen.get("javadoc", Value.boolean, False),
+        listen=capture.need("listen", read_listen, '"127.0.0.1:8082"') if capture else None,
+    )
+
+
+def _coordinates(value: Value) -> str:
+    text = value.text()
+    try:
+        coordinates(text)
+    except BadPath as error:
+        value.fail(
+            f"`{value.path}`: {error.what}: {text[:80]!r}",
+            "write GROUP:ARTIFACT:VERSION, such as junit:junit:4.13.2, or "
+            "GROUP:ARTIFACT:EXTENSION[:CLASSIFIER]:VERSION",
+        )
+    return text
+
+
+def _bom(value: Value) -> str:
+    text = _coordinates(value)
+    if text.count(":") != 2:
+        value.fail(f"`{value.path}`: a BOM is a POM: {text[:80]!r}", "write GROUP:ARTIFACT:VERSION")
+    return text

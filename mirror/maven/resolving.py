@@ -1,0 +1,270 @@
+"""Running the real Maven to find out what something needs.
+
+What Maven asks for is by construction what it will ask for inside. Each thing is a module of one
+generated build, so that a single Maven resolves thousands, and one that cannot be resolved fails
+alone and by name.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+from manifests import errors
+from manifests.formats import xmlstream
+from manifests.formats.maven import metadata
+from manifests.formats.maven.layout import METADATA, coordinates
+from manifests.formats.maven.version import in_order
+from mirror.maven.clients import Workplace
+from mirror.maven.pull import Pull
+from mirror.report import printable
+from store.store import Store
+
+_PLUGINS = "org.apache.maven.plugins"
+_RELEASE = re.compile(r"[0-9]+(\.[0-9]+)*")
+_ON_PROJECT = re.compile(r"\[ERROR\] .* on project ([A-Za-z0-9_.-]+): (.*?)(?: -> \[Help \d+\])?$")
+_PATIENCE = 3600.0
+"""Seconds that one run of Maven may take."""
+_EXTENSIONS = {"maven-plugin": "jar", "bundle": "jar", "ejb": "jar", "eclipse-plugin": "jar"}
+_MAX_EFFECTIVE = 64 << 20
+_MAX_SAID = 64 << 20
+
+
+@dataclass(slots=True)
+class Resolved:
+    """What a run found: names that could not be resolved, with the reason."""
+
+    unresolved: dict[str, str] = field(default_factory=dict)
+
+
+class Maven:
+    """The machine's Maven, set to a workplace's settings. Raises ConfigError if there is none."""
+
+    def __init__(self, place: Workplace, store: Store, pull: Pull) -> None:
+        program = shutil.which("mvn")
+        if program is None:
+            raise errors.ConfigError(
+                "`artifacts`, `boms`, `projects` and wants need Maven, and no `mvn` is here",
+                remedy="install Maven, or capture builds on a machine that has it",
+            )
+        self._program = program
+        self._place = place
+        self._store = store
+        self._pull = pull
+
+    def dependencies(self, wanted: Sequence[str]) -> Resolved:
+        """Resolve each of these coordinates as a build that depends on it would."""
+        if not wanted:
+            return Resolved()
+        folder = self._fresh("artifacts")
+        names = {f"r{number}": each for number, each in enumerate(wanted)}
+        modules = "".join(f"<module>{name}</module>" for name in names)
+        (folder / "pom.xml").write_text(_pom("all", f"<modules>{modules}</modules>"), "utf-8")
+        for name, each in names.items():
+            (folder / name).mkdir()
+            (folder / name / "pom.xml").write_text(_pom(name, self._dependency(each)), "utf-8")
+        plugin = self._plugin("maven-dependency-plugin")
+        code, said = self._run(folder, ["-fae", f"{plugin}:resolve"], folder / "pom.xml")
+        found = Resolved()
+        for name, reason in _failures(said):
+            if name in names:
+                found.unresolved[names[name]] = reason
+        if code and not found.unresolved:
+            reason = _last_error(said)
+            found.unresolved = dict.fromkeys(wanted, reason)
+        return found
+
+    def project(self, pom: Path, name: str) -> Resolved:
+        """Resolve dependencies and plugins of a project, with its modules."""
+        plugin = self._plugin("maven-dependency-plugin")
+        code, said = self._run(pom.parent, ["-fae", f"{plugin}:go-offline"], pom)
+        found = Resolved()
+        if code:
+            reasons = [f"{module}: {reason}" for module, reason in _failures(said)]
+            found.unresolved[name] = "; ".join(reasons[:3]) or _last_error(said)
+        return found
+
+    def managed(self, bom: str) -> list[str]:
+        """The coordinates that a BOM manages, by Maven's effective model.
+
+        Raises UpstreamError where Maven cannot make one.
+        """
+        folder = self._fresh("bom")
+        group, artifact, version = bom.split(":")
+        row = _row(group, artifact, version, "pom", "", "<scope>import</scope>")
+        (folder / "pom.xml").write_text(
+            _pom("bom", f"<dependencyManagement><dependencies>{row}</dependencies>"
+                 "</dependencyManagement>"),
+            "utf-8",
+        )  # fmt: skip
+        plugin = self._plugin("maven-help-plugin")
+        target = folder / "effective.xml"
+        code, said = self._run(
+            folder, ["-N", f"{plugin}:effective-pom", f"-Doutput={target}"], folder / "pom.xml"
+        )
+        if code or not target.is_file():
+            raise errors.UpstreamRefused(_last_error(said), where=bom)
+        with target.open("rb") as file:
+            return list(_managed(file.read(_MAX_EFFECTIVE), bom))
+
+    # --- running
+
+    def _dependency(self, wanted: str) -> str:
+        artifact = coordinates(wanted)
+        extension = artifact.extension or self._packaging(wanted)
+        row = _row(
+            artifact.group, artifact.name, artifact.build or artifact.version, extension,
+            artifact.classifier,
+        )  # fmt: skip
+        return f"<dependencies>{row}</dependencies>"
+
+    def _packaging(self, wanted: str) -> str:
+        """The extension of an artifact's main file, by its POM; ``jar`` if that cannot be told."""
+        from manifests.formats.maven import pom
+
+        artifact = coordinates(wanted)
+        if artifact.snapshot:
+            return "jar"
+        path = coordinates(":".join((artifact.group, artifact.name, "pom", artifact.version))).path
+        try:
+            held = self._pull.get(path)
+            if held is None:
+                return "jar"
+            read = pom.parse(self._store.small(held.digest, pom.MAX_BYTES), path)
+        except (errors.UpstreamError, errors.FormatError):
+            return "jar"  # Maven says what is wrong with it
+        return _EXTENSIONS.get(read.packaging, read.packaging)
+
+    def _plugin(self, name: str) -> str:
+        """The newest release of a plugin that the upstream has."""
+        path = f"{_PLUGINS.replace('.', '/')}/{name}/{METADATA}"
+        try:
+            held = self._pull.get(path, record=False)
+            if held is not None:
+                data = self._store.small(held.digest, metadata.MAX_BYTES)
+                releases = [v for v in metadata.read(data, path).versions if _RELEASE.fullmatch(v)]
+                if releases:
+                    return f"{_PLUGINS}:{name}:{in_order(releases)[-1]}"
+        except errors.FormatError:
+            pass  # then Maven's own choice
+        return f"{_PLUGINS}:{name}"
+
+    def _fresh(self, name: str) -> Path:
+        folder = self._place.folder / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return folder
+
+    def _run(self, folder: Path, words: Sequence[str], pom: Path) -> tuple[int, str]:
+        """Exit code and output, from an empty local repository."""
+        shutil.rmtree(self._place.local, ignore_errors=True)
+        self._place.local.mkdir()
+        settings = str(self._place.settings)
+        command = [self._program, "-B", "-ntp", "-C", "-s", settings, "-gs", settings,
+                   f"-Dmaven.repo.local={self._place.local}", "-f", str(pom), *words]  # fmt: skip
+        log = self._place.folder / "said"
+        environment = self._place.environment()
+        environment.pop("MAVEN_ARGS", None)
+        with log.open("wb") as output:
+            try:
+                done = subprocess.run(
+                    command,
+                    cwd=folder,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    timeout=_PATIENCE,
+                    check=False,
+                )
+                code = done.returncode
+            except subprocess.TimeoutExpired:
+                code = 124
+        with log.open("rb") as written:
+            return code, written.read(_MAX_SAID).decode("utf-8", "replace")
+
+
+def _pom(name: str, content: str) -> str:
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<project><modelVersion>4.0.0</modelVersion>'
+        f"<groupId>sluice.closure</groupId><artifactId>{name}</artifactId><version>1</version>"
+        f"<packaging>pom</packaging>{content}</project>\n"
+    )
+
+
+def _row(
+    group: str, artifact: str, version: str, extension: str, classifier: str, more: str = ""
+) -> str:
+    cells = {"groupId": group, "artifactId": artifact, "version": version, "type": extension}
+    if classifier:
+        cells["classifier"] = classifier
+    text = "".join(f"<{key}>{escape(value)}</{key}>" for key, value in cells.items())
+    return f"<dependency>{text}{more}</dependency>"
+
+
+def _failures(said: str) -> Iterator[tuple[str, str]]:
+    for line in said.splitlines():
+        found = _ON_PROJECT.match(line)
+        if found is not None:
+            yield found[1], printable(_without_settings(found[2]))
+
+
+def _last_error(said: str) -> str:
+    """What Maven gave as the reason: its first line of errors, else its last line of all."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    wrong = [line for line in lines if line.startswith("[ERROR]") and len(line) > 10]
+    found = (wrong or lines[-1:] or ["Maven said nothing"])[0].removeprefix("[ERROR]").strip()
+    return printable(_without_settings(found))
+
+
+def _without_settings(text: str) -> str:
+    """A reason without the address of a proxy that is gone by the time it is read."""
+    text = re.sub(r"\s*->\s*\[Help \d+\]$", "", text)
+    text = re.sub(r"^Could not resolve dependencies for project sluice\.closure:\S+ ", "", text)
+    return re.sub(r" (?:in|from/to|from) sluice \(http://[^)\s]*\)", " upstream", text)
+
+
+@dataclass(slots=True)
+class _Managed:
+    deepest: int = 6
+    names: list[str] = field(default_factory=list)
+    row: dict[str, str] = field(default_factory=dict)
+    found: list[Mapping[str, str]] = field(default_factory=list)
+
+    def start(self, depth: int, name: str, attributes: dict[str, str]) -> None:
+        self.names[depth - 1 :] = [name]
+
+    def end(self, depth: int, name: str, text: str) -> None:
+        where = self.names[:depth]
+        if where[-4:-1] == ["dependencyManagement", "dependencies", "dependency"]:
+            self.row[name] = text.strip()
+        elif where[-3:] == ["dependencyManagement", "dependencies", "dependency"]:
+            self.found.append(self.row)
+            self.row = {}
+
+
+def _managed(data: bytes, where: str) -> Iterator[str]:
+    reading = _Managed()
+    for _ in xmlstream.read([data], reading, where):
+        pass
+    for row in reading.found:
+        if row.get("scope") in ("import", "system"):
+            continue
+        extension, classifier = row.get("type", "jar"), row.get("classifier", "")
+        if extension == "test-jar":
+            extension, classifier = "jar", classifier or "tests"
+        words = [row.get("groupId", ""), row.get("artifactId", "")]
+        words += (
+            [extension, classifier] if classifier else [extension] if extension != "jar" else []
+        )
+        text = ":".join([*words, row.get("version", "")])
+        try:
+            coordinates(text)
+        except errors.BadPath:
+            continue  # a version that is a range, or left open
+        yield text

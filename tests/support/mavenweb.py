@@ -89,6 +89,7 @@ class MavenWeb:
             do_HEAD = do_GET
 
         self.stalled = threading.Event()
+
         class Server(ThreadingHTTPServer):
             daemon_threads = True
 

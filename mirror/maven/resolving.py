@@ -33,6 +33,7 @@ _PATIENCE = 3600.0
 _EXTENSIONS = {"maven-plugin": "jar", "bundle": "jar", "ejb": "jar", "eclipse-plugin": "jar"}
 _MAX_EFFECTIVE = 64 << 20
 _MAX_SAID = 64 << 20
+_NAMED = 3
 
 
 @dataclass(slots=True)
@@ -82,12 +83,15 @@ class Maven:
     def project(self, pom: Path, name: str) -> Resolved:
         """Resolve dependencies and plugins of a project, with its modules."""
         plugin = self._plugin("maven-dependency-plugin")
-        code, said = self._run(pom.parent, ["-fae", f"{plugin}:go-offline"], pom)
-        found = Resolved()
-        if code:
-            reasons = [f"{module}: {reason}" for module, reason in _failures(said)]
-            found.unresolved[name] = "; ".join(reasons[:3]) or _last_error(said)
-        return found
+        reasons: list[str] = []
+        # One after the other: a plugin that nobody has must not keep dependencies away.
+        for goal in ("resolve", "resolve-plugins"):
+            words = ["-fae", f"{plugin}:{goal}"]
+            code, said = self._run(pom.parent, words, pom, again=goal != "resolve")
+            if code:
+                found = [f"{module}: {reason}" for module, reason in _failures(said)]
+                reasons += found[:_NAMED] or [_last_error(said)]
+        return Resolved({name: "; ".join(reasons)} if reasons else {})
 
     def managed(self, bom: str) -> list[str]:
         """The coordinates that a BOM manages, by Maven's effective model.
@@ -160,10 +164,13 @@ class Maven:
         folder.mkdir()
         return folder
 
-    def _run(self, folder: Path, words: Sequence[str], pom: Path) -> tuple[int, str]:
-        """Exit code and output, from an empty local repository."""
-        shutil.rmtree(self._place.local, ignore_errors=True)
-        self._place.local.mkdir()
+    def _run(
+        self, folder: Path, words: Sequence[str], pom: Path, *, again: bool = False
+    ) -> tuple[int, str]:
+        """Exit code and output, from an empty local repository, unless it is used ``again``."""
+        if not again:
+            shutil.rmtree(self._place.local, ignore_errors=True)
+            self._place.local.mkdir()
         settings = str(self._place.settings)
         command = [self._program, "-B", "-ntp", "-C", "-s", settings, "-gs", settings,
                    f"-Dmaven.repo.local={self._place.local}", "-f", str(pom), *words]  # fmt: skip

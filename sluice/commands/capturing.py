@@ -49,10 +49,11 @@ def capture_build(options: argparse.Namespace) -> int:
     words = list(options.words)
     if words[:1] == ["--"]:
         words = words[1:]
-    elif words:
+    if words and words[0].startswith("-"):
         raise UsageError(
-            "the build's command comes after two hyphens",
-            remedy=f"write: sluice capture {repository.name} -- {words[0]} ...",
+            f"there is no option {words[0]}",
+            remedy=f"write the build's command after two hyphens: sluice capture {repository.name}"
+            " -- mvn verify",
         )
     if not words:
         keep_up(

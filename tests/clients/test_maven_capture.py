@@ -1,0 +1,328 @@
+"""Real builds with Sluice as their only repository, and real Maven to find closures.
+
+The upstream is Debian's own Maven repository, so nothing here leaves this machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from manifests.formats import format_named
+from manifests.formats.base import Missing, Request, SendBytes, SendEntry
+from store.store import Store
+from store.views import StoredView
+from tests.support import tools
+from tests.support.drive import ROOT, Outside
+from tests.support.maven import SPACE, artifact, mvn, place, pom
+from tests.support.mavenweb import DEBIAN, DebianRepository, MavenWeb, Said
+
+PLUGINS = {
+    "maven-clean-plugin": "3.2.0",
+    "maven-resources-plugin": "3.3.0",
+    "maven-compiler-plugin": "3.10.1",
+    "maven-surefire-plugin": "2.22.3",
+    "maven-jar-plugin": "3.3.0",
+}
+APP = (
+    '<project xmlns="{space}"><modelVersion>4.0.0</modelVersion><groupId>org.example</groupId>'
+    "<artifactId>app</artifactId><version>1</version><properties>"
+    "<maven.compiler.source>8</maven.compiler.source>"
+    "<maven.compiler.target>8</maven.compiler.target>"
+    "<project.build.sourceEncoding>UTF-8</project.build.sourceEncoding></properties>"
+    "<dependencies><dependency><groupId>junit</groupId><artifactId>junit</artifactId>"
+    "<version>4.13.2</version><scope>test</scope></dependency>{more}</dependencies>"
+    "<build><plugins>{plugins}</plugins></build></project>"
+)
+TEST = """package org.example;
+public class AppTest {
+    @org.junit.Test public void adds() { org.junit.Assert.assertEquals(4, 2 + 2); }
+}
+"""
+
+
+def app(folder: Path, more: str = "") -> bytes:
+    """A project with one test; its POM."""
+    source = folder / "src/test/java/org/example/AppTest.java"
+    source.parent.mkdir(parents=True, exist_ok=True)
+    source.write_text(TEST)
+    plugins = "".join(
+        f"<plugin><artifactId>{name}</artifactId><version>{version}</version></plugin>"
+        for name, version in PLUGINS.items()
+    )
+    data = APP.format(space=SPACE, more=more, plugins=plugins).encode()
+    (folder / "pom.xml").write_bytes(data)
+    return data
+
+
+class Served:
+    """A snapshot as the inside serves it: its files, derived metadata, checksums."""
+
+    def __init__(self, view: StoredView, derived: dict[str, bytes]) -> None:
+        self._view = view
+        self._derived = derived
+        self._format = format_named("maven")
+
+    def get(self, path: str) -> bytes | None:
+        if path in self._derived:
+            return self._derived[path]
+        answer = self._format.answer(Request(path), self._view)
+        if isinstance(answer, SendEntry):
+            with self._view.open(path) as file:
+                return file.read()
+        if isinstance(answer, SendBytes) and answer.status == 200:
+            return answer.body
+        assert isinstance(answer, Missing | SendBytes) or path.endswith("/")
+        return None
+
+
+def served(store: Store, name: str) -> Served:
+    with store.ledger.read() as tx:
+        newest = tx.newest_snapshot("", name)
+    assert newest is not None
+    view = store.view(newest.snapshot.tree)
+    derived = {path: data for path, data in format_named("maven").derive(view, None, None)
+               if isinstance(data, bytes) and data}  # fmt: skip
+    return Served(view, derived)
+
+
+@pytest.fixture
+def debian() -> Iterator[MavenWeb]:
+    for name, version in PLUGINS.items():
+        folder = DEBIAN / "org/apache/maven/plugins" / name / version
+        assert folder.is_dir(), f"install Debian's package of {name} (see .ci/system-packages)"
+    web = MavenWeb(DebianRepository())
+    with web.serving():
+        yield web
+
+
+def outside(folder: Path, web: MavenWeb, **more: Any) -> Outside:
+    zone = Outside.make(folder / "OUT")
+    zone.repositories["central"] = {
+        "format": "maven", "upstream": web.url, "retries": 1, "parallel": 8, **more,
+    }  # fmt: skip
+    zone.configure()
+    return zone
+
+
+def roots(zone: Outside) -> dict[str, str]:
+    rows = json.loads(zone.sluice("roots", "central", "--json").out)
+    return {row["root"]: row["kind"] for row in rows}
+
+
+def test_a_captured_build_is_built_again_from_its_snapshot_alone(
+    tmp_path: Path, debian: MavenWeb
+) -> None:
+    zone = outside(tmp_path, debian)
+    project = tmp_path / "app"
+    app(project)
+    done = zone.run("capture", "central", "--", "mvn", "-B", "-ntp", "-C", "-f", project, "verify")
+    assert "Tests run: 1, Failures: 0" in done.out
+    assert "captured" in done.err
+    found = roots(zone)
+    assert found[place("junit:junit:4.13.2", ".jar")] == "captured"
+    assert not any(path.endswith((".sha1", "maven-metadata.xml")) for path in found)
+    before = sum(debian.asked.values())
+    zone.sluice("sync")
+    assert sum(debian.asked.values()) == before, "what was captured is asked of nobody again"
+    assert "unchanged" in zone.sluice("sync").out
+
+    # A second build is answered by the store.
+    zone.run("capture", "central", "--", "sh", "-c", f"cd {project} && mvn -B -q -ntp verify")
+    jars = [path for path in debian.asked if path.endswith((".jar", ".pom"))]
+    assert {debian.asked[path] for path in jars} == {1}
+
+    with zone.store() as store:
+        inside = MavenWeb(served(store, "central"), sums=())
+        with inside.serving():
+            built = mvn(tmp_path / "again", inside.url, app(tmp_path / "again"), "-C", "verify")
+    assert built.returncode == 0, built.stdout
+    assert "Tests run: 1, Failures: 0" in built.stdout
+
+
+def test_the_exit_code_is_the_builds_and_what_it_asked_for_stays(
+    tmp_path: Path, debian: MavenWeb
+) -> None:
+    zone = outside(tmp_path, debian)
+    project = tmp_path / "app"
+    app(project, "<dependency><groupId>no.such</groupId><artifactId>thing</artifactId>"
+                 "<version>1</version></dependency>")  # fmt: skip
+    failed = zone.run("capture", "central", "--", tools.need("mvn"), "-B", "-ntp", "-f", project,
+                      "verify", expect=1)  # fmt: skip
+    assert "no.such:thing:jar:1" in failed.out
+    assert "the build ended with 1" in failed.err
+    assert any(path.endswith("maven-compiler-plugin-3.10.1.pom") for path in roots(zone))
+    missing = zone.run("capture", "central", "--", "no-such-program", expect=2)
+    assert "no-such-program" in missing.err
+
+
+def test_placeholders_stand_for_settings_and_init_script(tmp_path: Path, debian: MavenWeb) -> None:
+    zone = outside(tmp_path, debian)
+    show = "cat {settings} {init_script}; echo {url} {local_repository}; ls {local_repository}"
+    said = zone.run("capture", "central", "--", "sh", "-c", show).out
+    assert "<mirrorOf>*</mirrorOf>" in said
+    assert "allowInsecureProtocol" in said
+    assert "http://127.0.0.1:" in said
+    folder = Path(said.splitlines()[-1].split()[1])
+    assert not folder.exists(), "the build's folder is gone"
+
+
+def test_removed_roots_leave_the_next_snapshot(tmp_path: Path) -> None:
+    files = {**artifact("org.example:one:1"), **artifact("org.example:two:1")}
+    web = MavenWeb(files)
+    with web.serving():
+        zone = outside(tmp_path, web, max_removals="100%")
+        fetch = ("import os, sys, urllib.request as r\n"
+                 "for p in sys.argv[1:]: r.urlopen(os.environ['SLUICE_URL'] + p)")  # fmt: skip
+        zone.run("capture", "central", "--", "python3", "-c", fetch, *files)
+        zone.sluice("sync")
+        zone.sluice("roots", "central", "--remove", "org/example/two/*")
+        assert sorted(roots(zone)) == sorted(artifact("org.example:one:1"))
+        assert "2 removed" in zone.sluice("sync").out
+        assert "no root" in zone.sluice("roots", "central", "--remove", "nothing", expect=2).err
+        assert len(zone.events("roots.removed")) == 1
+
+
+def test_nothing_asked_for_is_said_so(tmp_path: Path) -> None:
+    web = MavenWeb({})
+    with web.serving():
+        zone = outside(tmp_path, web)
+        assert "sluice capture central" in zone.sluice("sync", expect=2).err
+
+
+def test_a_closure_is_resolved_once_and_what_cannot_be_is_named(
+    tmp_path: Path, debian: MavenWeb
+) -> None:
+    own = {
+        **artifact("org.example:top:1", dependencies=["org.example:below:1"]),
+        **artifact("org.example:below:1"),
+        place("org.example:below:1", "-sources.jar"): b"PK\5\6" + bytes(18),
+    }
+    debian.odd = dict(own)
+    web = debian
+    for path, data in own.items():
+        web.odd[f"{path}.sha1"] = hashlib.sha1(data).hexdigest().encode()
+    zone = outside(
+        tmp_path, web, artifacts=["org.example:top:1", "no.such:thing:1"], include={"sources": True}
+    )
+    said = zone.sluice("sync")
+    assert "no.such:thing:1" in said.err
+    held = zone.holds()["central"]
+    assert held["kind"] == "unresolved"
+    assert "no.such:thing" in held["reason"]
+    with zone.store() as store, store.ledger.read() as tx:
+        newest = tx.newest_snapshot("", "central")
+        assert newest is not None
+        tree = {entry.path for entry in store.tree(newest.snapshot.tree).entries()}
+    assert set(own) <= tree
+
+    zone.repositories["central"]["artifacts"] = ["org.example:top:1"]
+    zone.configure()
+    zone.sluice("sync")
+    assert "central" not in zone.holds()
+    before = sum(web.asked.values())
+    assert "unchanged" in zone.sluice("sync").out
+    assert sum(web.asked.values()) == before, "releases are asked of nobody again"
+    assert roots(zone) == {"org.example:top:1": "artifact"}
+    refused = zone.sluice("roots", "central", "--remove", "org.example:top:1", expect=2)
+    assert "zone.yaml" in refused.err
+
+
+def test_a_projects_plugins_are_part_of_its_closure(tmp_path: Path, debian: MavenWeb) -> None:
+    project = tmp_path / "app"
+    data = app(project)
+    # What Maven itself binds, in versions that Debian has; it has no plugin for sites.
+    bound = {"maven-install-plugin": "3.1.0", "maven-deploy-plugin": "3.0.0"}
+    more = "".join(
+        f"<plugin><artifactId>{name}</artifactId><version>{version}</version></plugin>"
+        for name, version in bound.items()
+    )
+    (project / "pom.xml").write_bytes(data.replace(b"</plugins>", more.encode() + b"</plugins>"))
+    zone = outside(tmp_path, debian, projects=[str(project / "pom.xml")])
+    assert "maven-site-plugin" in zone.sluice("sync").err
+    with zone.store() as store, store.ledger.read() as tx:
+        newest = tx.newest_snapshot("", "central")
+        assert newest is not None
+        tree = {entry.path for entry in store.tree(newest.snapshot.tree).entries()}
+    for name, version in PLUGINS.items():
+        assert place(f"org.apache.maven.plugins:{name}:{version}", ".jar") in tree
+    assert place("junit:junit:4.13.2", ".jar") in tree
+
+
+def test_the_newest_build_of_a_snapshot_follows(tmp_path: Path) -> None:
+    from manifests.formats.maven.metadata import Build, Metadata, write
+
+    base = "org.example:moving:1.0-SNAPSHOT"
+    index = "org/example/moving/1.0-SNAPSHOT/maven-metadata.xml"
+
+    def published(stamp: str, number: int) -> dict[str, bytes]:
+        build = f"1.0-{stamp}-{number}"
+        builds = tuple(Build(kind, "", build, stamp.replace(".", "")) for kind in ("jar", "pom"))
+        document = Metadata("org.example", "moving", "1.0-SNAPSHOT",
+                            updated=stamp.replace(".", ""), moment=(stamp, number),
+                            builds=builds)  # fmt: skip
+        return {**artifact(base, build), index: write(document)}
+
+    first = published("20240501.120000", 1)
+    web = MavenWeb(dict(first))
+    with web.serving():
+        zone = outside(tmp_path, web, max_removals="100%")
+        fetch = ("import os, sys, urllib.request as r\n"
+                 "for p in sys.argv[1:]: r.urlopen(os.environ['SLUICE_URL'] + p)")  # fmt: skip
+        zone.run("capture", "central", "--", "python3", "-c", fetch, *first)
+        zone.sluice("sync")
+        second = published("20240502.120000", 2)
+        web.files = {**first, **second}
+        zone.sluice("sync")
+        with zone.store() as store, store.ledger.read() as tx:
+            newest = tx.newest_snapshot("", "central")
+            assert newest is not None
+            tree = {entry.path for entry in store.tree(newest.snapshot.tree).entries()}
+        assert {path for path in second if path != index} <= tree
+        assert index not in tree
+
+
+def test_a_standing_proxy_serves_build_servers(tmp_path: Path) -> None:
+    files = artifact("org.example:tool:1.0")
+    jar = place("org.example:tool:1.0", ".jar")
+    web = MavenWeb(files, odd={jar: Said(200, files[jar], before=0.2)})
+    port = tools.free_port()
+    with web.serving():
+        zone = outside(tmp_path, web, capture={"listen": f"127.0.0.1:{port}"})
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sluice", "-z", zone.folder, "capture", "central"],
+            cwd=ROOT, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().split()[-1]
+            assert url == f"http://127.0.0.1:{port}/maven/central/"
+            with urllib.request.urlopen(url + jar) as answer:
+                assert answer.read() == files[jar]
+            time.sleep(0.1)
+        finally:
+            process.terminate()
+            process.wait(30)
+        assert process.returncode == 143
+    assert roots(zone) == {jar: "captured"}
+
+
+def test_a_bom_brings_what_it_manages(tmp_path: Path, debian: MavenWeb) -> None:
+    """Debian has no help plugin: the BOM itself still comes, and the rest is named."""
+    bom = pom("org.example:bom:1", packaging="pom")
+    debian.odd = {place("org.example:bom:1", ".pom"): bom}
+    zone = outside(tmp_path, debian, boms=["org.example:bom:1"])
+    said = zone.sluice("sync")
+    assert "org.example:bom:1" in said.err
+    assert "maven-help-plugin" in said.err

@@ -16,8 +16,10 @@ from store.store import Store
 
 #: What a detached signature's name adds to that of the file that it signs.
 SIGNATURES = (".asc", ".sig", ".gpg")
+#: The same for a checksum; formats that have some make them of every file.
+CHECKSUMS = (".sha1", ".md5", ".sha256", ".sha512")
 #: Below this age (seconds) a time of whole seconds does not tell two publications apart.
-_YOUNG = 2.0
+YOUNG = 2.0
 
 
 def look_up(
@@ -27,27 +29,29 @@ def look_up(
     where: InRepository,
     call: Call,
     target: Target,
+    *,
+    past: bool = True,
 ) -> tuple[Answer, Edition]:
-    """Ask the format; for what is gone, ask the editions of the grace period."""
+    """Ask the format; for what is gone, with ``past`` ask the editions of the grace period."""
     path = where.path
     if path == PRIVATE.rstrip("/") or path.startswith(PRIVATE):
         return Missing(), edition
     headers = {name.lower(): ", ".join(call.headers.getall(name)) for name in call.headers}
     request = Request(path, call.method, target.query, headers)
     answer = edition.format.answer(request, edition.view)
-    if isinstance(answer, Missing) and where.live is not None:
+    if past and isinstance(answer, Missing) and where.live is not None:
         oldest = time.time() - settings.serve.grace
-        for past in where.live.past:
-            if past.replaced < oldest:
+        for old in where.live.past:
+            if old.replaced < oldest:
                 break
             try:
-                earlier = past.format.answer(request, past.view)
+                earlier = old.format.answer(request, old.view)
             except BlobMissing:
                 continue
             if not isinstance(earlier, SendEntry) or not earlier.immutable:
                 continue
             if store.blobs.has(earlier.entry.digest):
-                answer, edition = earlier, past
+                answer, edition = earlier, old
                 break
     if isinstance(answer, SendEntry) and answer.entry.path.startswith(PRIVATE):
         return Missing(), edition
@@ -58,7 +62,7 @@ def prepare(store: Store, edition: Edition, where: InRepository, answer: SendEnt
     """Work out the head. Raises BlobMissing."""
     entry = answer.entry
     file = str(store.blobs.path(entry.digest))
-    young = time.time() - edition.published < _YOUNG
+    young = time.time() - edition.published < YOUNG
     modified = 0 if young and not answer.immutable else int(edition.published)
     fields = file_fields(
         entry.digest,
@@ -67,11 +71,7 @@ def prepare(store: Store, edition: Edition, where: InRepository, answer: SendEnt
         immutable=answer.immutable or where.live is None,
         extra=answer.headers,
     )
-    marks = (
-        where.live is not None
-        and not answer.immutable
-        and any(edition.view.lookup(entry.path + each) for each in SIGNATURES)
-    )
+    marks = where.live is not None and not answer.immutable and _has_companions(edition, entry.path)
     return Ready(
         digest=entry.digest,
         size=entry.size,
@@ -86,9 +86,17 @@ def prepare(store: Store, edition: Edition, where: InRepository, answer: SendEnt
     )
 
 
+def _has_companions(edition: Edition, path: str) -> bool:
+    """Whether there are signatures of a file in its tree, or checksums that its format makes."""
+    view = edition.view
+    if any(view.lookup(path + each) for each in SIGNATURES):
+        return True
+    return not isinstance(edition.format.answer(Request(path + CHECKSUMS[0]), view), Missing)
+
+
 def signed_path(path: str) -> str | None:
-    """What the file at ``path`` signs, if it is a detached signature by its name."""
-    for ending in SIGNATURES:
+    """What a file belongs to, if it is a detached signature or a checksum by its name."""
+    for ending in (*SIGNATURES, *CHECKSUMS):
         if path.endswith(ending):
             return path.removesuffix(ending)
     return None

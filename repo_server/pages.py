@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import heapq
+from collections.abc import Iterator, Sequence
 from html import escape
+from itertools import groupby
 from urllib.parse import quote
 
 from manifests.formats.base import TreeView
 from manifests.state import format_time
-from manifests.tree import PRIVATE
+from manifests.tree import PRIVATE, Entry
+from repo_server.frame import FOOT, head
 from repo_server.gate import Gate
-from repo_server.site import InRepository, Site
+from repo_server.setup import ALL
+from repo_server.site import Site
 from store.records import Hold
 
 HTML = "text/html; charset=utf-8"
-_STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;margin:2em;max-width:70em}"
-    "table{border-collapse:collapse}td,th{padding:.1em 1.2em .1em 0;text-align:left}"
-    "td.n{text-align:right;font-variant-numeric:tabular-nums}"
-    "code,pre{background:#eee;padding:.1em .3em}.hold{color:#a00}"
-)
 _PRIVATE_FOLDER = PRIVATE.rstrip("/")
-
-
-def head(title: str) -> str:
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n"
-        f"<body><h1>{escape(title)}</h1>\n"
-    )
-
-
-FOOT = "</body></html>\n"
 
 
 def size_text(size: int) -> str:
@@ -44,21 +31,23 @@ def size_text(size: int) -> str:
     return f"{value:.1f} TiB"
 
 
-def listing(view: TreeView, where: InRepository, folder: str, gate: Gate) -> Iterator[str]:
+def listing(
+    title: str, folder: str, views: Sequence[tuple[str, TreeView]], gate: Gate
+) -> Iterator[str]:
     """The lines of a folder's page, in the tree's order, with flat memory.
 
-    Private paths and what the gate keeps back are not listed.
+    ``views`` are the repositories that are shown as one, by name; of the same file in
+    several, the first is listed. Private paths and what the gate keeps back are not.
     """
-    prefix = f"{folder}/" if folder else ""
-    yield head(f"{where.prefix}{prefix}")
+    yield head(title)
     yield "<table>\n"
     yield '<tr><td><a href="../">../</a></td><td></td></tr>\n'
-    for name, entry in view.children(folder):
+    for repository, name, entry in _children(folder, views):
         if not folder and name == _PRIVATE_FOLDER:
             continue
         if entry is None:
             shown, size = f"{name}/", ""
-        elif gate.allow("", where.name, entry.path, entry.digest):
+        elif gate.allow("", repository, entry.path, entry.digest):
             shown, size = name, size_text(entry.size)
         else:
             continue
@@ -66,6 +55,27 @@ def listing(view: TreeView, where: InRepository, folder: str, gate: Gate) -> Ite
         yield f'<tr><td><a href="{link}">{escape(shown)}</a></td><td class="n">{size}</td></tr>\n'
     yield "</table>\n"
     yield FOOT
+
+
+_Child = tuple[str, str, Entry | None]
+
+
+def _children(folder: str, views: Sequence[tuple[str, TreeView]]) -> Iterator[_Child]:
+    """(repository, name, entry) of each name in a folder of any of ``views``."""
+
+    def those_of(repository: str, view: TreeView) -> Iterator[_Child]:
+        return ((repository, name, entry) for name, entry in view.children(folder))
+
+    # heapq.merge is stable: of equal names, that of the earlier repository comes first.
+    every = heapq.merge(*(those_of(name, view) for name, view in views), key=_place)
+    for _, same in groupby(every, _place):
+        yield next(same)
+
+
+def _place(child: _Child) -> bytes:
+    """Where a child stands in a tree; a folder by its first line."""
+    _, name, entry = child
+    return name.encode() + (b"/" if entry is None else b"\t")
 
 
 def home(site: Site, holds: list[Hold]) -> str:
@@ -80,11 +90,19 @@ def home(site: Site, holds: list[Hold]) -> str:
             notes.append("rolled back")
         if waiting & {name, its.source_repository}:
             notes.append('<span class="hold">something newer is held</span>')
-        setup = f'<a href="/setup/{quote(name)}.repo">.repo</a>' if its.format == "yum" else ""
+        if name in site.groups:
+            notes.append("hidden by the group of the same name")
         rows.append(
             f'<tr><td><a href="{url}">{escape(name)}</a></td><td>{escape(its.format)}</td>'
             f'<td class="n">{its.serial}</td><td>{format_time(its.published)}</td>'
-            f"<td>{setup}</td><td>{', '.join(notes)}</td></tr>\n"
+            f"<td>{_setup_link(its.format, name)}</td><td>{', '.join(notes)}</td></tr>\n"
+        )
+    for name, group in sorted(site.groups.items()):
+        merged = ", ".join(escape(each) for each in group.members)
+        rows.append(
+            f'<tr><td><a href="/{group.format.name}/{quote(name)}/">{escape(name)}</a></td>'
+            f'<td>{group.format.name}</td><td class="n"></td><td></td>'
+            f"<td>{_setup_link(group.format.name, name)}</td><td>merged: {merged}</td></tr>\n"
         )
     page = head("Repositories")
     if rows:
@@ -102,26 +120,22 @@ def home(site: Site, holds: list[Hold]) -> str:
 
 
 def of_format(site: Site, name: str) -> str:
-    """All repositories of one format."""
-    names = sorted(
-        each for each, live in site.repositories.items() if live.edition.publication.format == name
-    )
+    """All repositories and groups of one format."""
     rows = "".join(
-        f'<tr><td><a href="{quote(each)}/">{escape(each)}/</a></td></tr>\n' for each in names
+        f'<tr><td><a href="{quote(each)}/">{escape(each)}/</a></td></tr>\n'
+        for each in site.names(name)
     )
     return f"{head(f'/{name}/')}<table>\n{rows}</table>\n{FOOT}"
 
 
 def setup(site: Site, base: str) -> str:
-    """The ``.repo`` files that clients may fetch, with the commands that do it."""
-    rows = "".join(
-        f'<tr><td><a href="{quote(name)}.repo">{escape(name)}.repo</a></td>'
-        f"<td><code>curl -o /etc/yum.repos.d/{escape(name)}.repo "
-        f"{escape(base)}/setup/{quote(name)}.repo</code></td></tr>\n"
-        for name, live in sorted(site.repositories.items())
-        if live.edition.publication.format == "yum"
-    )
-    return (
-        f"{head('Set up a client')}<p>For dnf and yum, as root:</p>\n"
-        f"<table>\n{rows}</table>\n{FOOT}"
-    )
+    """What clients may fetch to set themselves up, by format."""
+    sections = ("".join(each.section(site, base)) for name, each in ALL.items() if site.names(name))
+    return f"{head('Set up a client')}{''.join(sections)}{FOOT}"
+
+
+def _setup_link(format_name: str, name: str) -> str:
+    if format_name not in ALL:
+        return ""
+    path, label = ALL[format_name].link(name)
+    return f'<a href="/setup/{escape(path)}">{escape(label)}</a>'

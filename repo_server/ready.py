@@ -148,17 +148,21 @@ def bytes_reply(
     head_only: bool = False,
     close: bool = False,
     by_us: bool = True,
+    modified: int = 0,
 ) -> Reply:
     """A body made on the spot, by us or by a format from what others wrote.
 
-    With the request's ``headers`` a 200 may become a 304.
+    With the request's ``headers`` a 200 may become a 304. ``modified`` is for
+    Last-Modified, in seconds since 1970; 0 if none is sent.
     """
     fields = [("Content-Type", content_type), *(extra or {}).items()]
     safe = _PAGE_SAFE if by_us else _FILE_SAFE
     if status == 200 and headers is not None:
         etag = f'"{sha256_of(body)}"'
         fields += [("ETag", etag), ("Cache-Control", REVALIDATE)]
-        if _not_modified(headers, etag, 0):
+        if modified:
+            fields.append(("Last-Modified", formatdate(modified, usegmt=True)))
+        if _not_modified(headers, etag, modified):
             return Reply(304, status_line(304) + lines(fields) + safe)
     fields.append(("Content-Length", str(len(body))))
     head = status_line(status) + lines(fields) + safe

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -15,15 +16,24 @@ from urllib.parse import quote
 
 from aiohttp.http import RawRequestMessage
 
-from manifests.digest import Digest
 from manifests.errors import BlobMissing
-from manifests.formats.base import SendBytes, SendEntry, SendListing
+from manifests.formats.base import Answer, Missing, SendBytes, SendEntry, SendListing
+from manifests.formats.merging import Merge
 from repo_server import pages, setup
 from repo_server.bodies import Bodies, read_body
 from repo_server.connection import Call
 from repo_server.follow import Follower
 from repo_server.lookup import look_up, prepare, signed_path
 from repo_server.marks import Marks
+from repo_server.merged import (
+    Made,
+    Maker,
+    Refused,
+    closest,
+    earlier_editions,
+    first_hit,
+    live_editions,
+)
 from repo_server.ready import (
     Ready,
     Reply,
@@ -32,8 +42,9 @@ from repo_server.ready import (
     stream_reply,
     text_reply,
 )
+from repo_server.replies import absent, made_by_format, moved, refused
 from repo_server.settings import Settings
-from repo_server.site import Edition, InRepository, Page, Site
+from repo_server.site import Edition, Group, InGroup, InRepository, Page, Site
 from repo_server.target import Target, parse_target
 from store.records import Hold
 from store.store import Store
@@ -66,6 +77,7 @@ class RepoService:
         # Look-ups touch the disk, and formats may compute: never on the event loop.
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="answers")
         self._misses: Counter[Miss] = Counter()
+        self._maker = Maker()
         self.limits = settings.limits
         self.access_log = settings.access_log
 
@@ -113,10 +125,10 @@ class RepoService:
             reply = await self._try(self._follower.site, call, target)
             if isinstance(reply, Reply):
                 return reply
-        miss, absent = reply
+        miss, nothing = reply
         if miss is not None and (miss in self._misses or len(self._misses) < 10_000):
             self._misses[miss] += 1
-        return absent
+        return nothing
 
     async def _try(
         self, site: Site, call: Call, target: Target
@@ -137,10 +149,12 @@ class RepoService:
         if isinstance(route, Page):
             return await self._page(site, call, route, target)
         try:
+            if isinstance(route, InGroup):
+                return await self._in_group(site, call, route, target)
             return await self._in_repository(site, call, route, target)
         except BlobMissing as error:
             # gc may have taken a past snapshot; what is live must be there.
-            if route.live is None:
+            if isinstance(route, InRepository) and route.live is None:
                 return None, not_found
             if self._follower.site is site:
                 await self._follower.refresh()
@@ -156,7 +170,7 @@ class RepoService:
         head_only = call.method == "HEAD"
         base = setup.base_url(self._settings, call.headers.get("Host"), call.local)
         if page.kind == "folder":
-            return _moved(quote(target.path, safe="/@") + "/")
+            return moved(quote(target.path, safe="/@") + "/")
         if page.kind == "health":
             if self._follower.well:
                 return text_reply(200, "ok", head_only=head_only)
@@ -164,27 +178,24 @@ class RepoService:
         if page.kind == "home":
             with_holds = await self._in_pool(lambda: pages.home(site, self._holds()))
             return self._html(call, with_holds)
-        if page.kind == "setup":
-            return self._html(call, pages.setup(site, base))
         if page.kind == "format":
             return self._html(call, pages.of_format(site, page.name))
-        live = site.repositories[page.name]
-        if page.kind == "key":
-            keys = await self._in_pool(lambda: setup.key_file(self._settings, page.name, live))
-            if not keys:
-                return None, text_reply(
-                    404, "No key of this repository is pinned or approved.", head_only=head_only
-                )
-            return bytes_reply(
-                200, keys, "application/pgp-keys", headers=call.headers, head_only=head_only
-            )
-        text = await self._in_pool(
-            lambda: setup.repo_file(self._settings, page.name, live, base).encode()
-        )
+        if not page.name:
+            return self._html(call, pages.setup(site, base))
+        file = setup.find(site, page.name)
+        if file is None:
+            return None, text_reply(404, "Nothing is here.", head_only=head_only)
+        asked = setup.asked(base, target.query)
+        if asked is None:
+            return text_reply(400, "This is not a query.", head_only=head_only)
+        made = await self._in_pool(lambda: file.make(asked))
+        if isinstance(made, setup.Refusal):
+            reply = text_reply(made.status, made.text, head_only=head_only)
+            return (None, reply) if made.status == 404 else reply
         return bytes_reply(
             200,
-            text,
-            "text/plain; charset=utf-8",
+            made,
+            file.content_type,
             headers=call.headers,
             extra={"Vary": "Host"},
             head_only=head_only,
@@ -215,6 +226,44 @@ class RepoService:
         answer, edition = await self._in_pool(
             lambda: look_up(self._store, self._settings, first, where, call, target)
         )
+        if isinstance(answer, Missing):
+            its = edition.publication
+            wanted = answer.want if where.live else ""
+            return (Miss(its.format, where.name, wanted) if wanted else None), absent(answer, call)
+        return await self._reply(site, call, [(where, answer, edition)])
+
+    async def _in_group(
+        self, site: Site, call: Call, where: InGroup, target: Target
+    ) -> Reply | tuple[Miss | None, Reply]:
+        group = where.group
+        merge = group.format.merge(where.path)
+        if merge is not None:
+            return await self._merged(site, call, where, merge)
+        places = []
+        for name, live in group.members.items():
+            place = where.of(name, live)
+            first = await self._edition_of_signature(site, call, place)
+            if first is None:
+                return None, text_reply(404, "Nothing is here.", head_only=call.method == "HEAD")
+            places.append((place, first))
+        hits = await self._in_pool(
+            lambda: first_hit(self._store, self._settings, places, call, target)
+        )
+        answer = hits[0][1]
+        if isinstance(answer, Missing):
+            wanted = None
+            if answer.want:
+                member = await self._in_pool(lambda: closest(group, where.path))
+                wanted = Miss(group.format.name, member, answer.want)
+            return wanted, absent(answer, call)
+        return await self._reply(site, call, hits)
+
+    async def _reply(
+        self, site: Site, call: Call, hits: Sequence[tuple[InRepository, Answer, Edition]]
+    ) -> Reply:
+        """What a format answered; several hits are one listing."""
+        head_only = call.method == "HEAD"
+        where, answer, edition = hits[0]
         if isinstance(answer, SendEntry):
             entry = answer
             ready = await self._in_pool(lambda: prepare(self._store, edition, where, entry))
@@ -222,19 +271,60 @@ class RepoService:
                 site.remember(call.target, ready)
             return await self._file(site, call, ready)
         if isinstance(answer, SendListing):
-            if not site.gate.allow("", where.name, answer.folder, None):
-                return _refused(None, head_only=head_only)
-            rows = pages.listing(edition.view, where, answer.folder, site.gate)
+            folder = answer.folder
+            views = [
+                (place.name, found.view)
+                for place, _, found in hits
+                if site.gate.allow("", place.name, folder, None)
+            ]
+            if not views:
+                return refused(None, head_only=head_only)
+            title = where.prefix + (f"{folder}/" if folder else "")
+            rows = pages.listing(title, folder, views, site.gate)
             return stream_reply(self._stream(rows), pages.HTML, head_only=head_only)
-        if isinstance(answer, SendBytes):
-            if not site.gate.allow("", where.name, where.path, None):
-                return _refused(None, head_only=head_only)
-            return _made(answer, call, where)
-        body = answer.body or b"Nothing is here.\n"
-        absent = bytes_reply(404, body, answer.content_type, head_only=head_only, by_us=False)
-        its = edition.publication
-        wanted = Miss(its.format, where.name, answer.want) if answer.want and where.live else None
-        return wanted, absent
+        assert isinstance(answer, SendBytes)
+        if not site.gate.allow("", where.name, where.path, None):
+            return refused(None, head_only=head_only)
+        return made_by_format(answer, call, where)
+
+    async def _merged(
+        self, site: Site, call: Call, where: InGroup, merge: Merge
+    ) -> Reply | tuple[None, Reply]:
+        """A file that is made of those of a group's members."""
+        head_only = call.method == "HEAD"
+        seen = 0
+        if where.path != merge.source:  # the checksum of what this client got a moment ago
+            seen = self._marks.get(call.peer, where.group.name, merge.source)
+        try:
+            made = await self._in_pool(
+                lambda: self._make(site, where.group, where.path, merge, seen)
+            )
+        except Refused:
+            return text_reply(451, "An operator denied this content.", head_only=head_only)
+        if made is None:
+            return None, text_reply(404, "Nothing is here.", head_only=head_only)
+        if where.path == merge.source:
+            self._marks.put(call.peer, where.group.name, merge.source, made.identity)
+        return bytes_reply(
+            200,
+            made.body,
+            merge.content_type,
+            headers=call.headers,
+            head_only=head_only,
+            by_us=False,
+            modified=made.modified,
+        )
+
+    def _make(self, site: Site, group: Group, path: str, merge: Merge, seen: int) -> Made | None:
+        """The file of now, or of the earlier editions that ``seen`` stands for."""
+        made = self._maker.make(site.gate, merge, path, live_editions(group))
+        if seen and (made is None or made.identity != seen):
+            for editions in earlier_editions(group, time.time() - _SIGNATURE_GRACE):
+                with contextlib.suppress(BlobMissing, Refused):
+                    earlier = self._maker.make(site.gate, merge, path, editions)
+                    if earlier is not None and earlier.identity == seen:
+                        return earlier
+        return made
 
     async def _edition_of_signature(
         self, site: Site, call: Call, where: InRepository
@@ -263,12 +353,12 @@ class RepoService:
             return True
         if edition is not where.live.edition or answer.headers:
             return False
-        return signed_path(where.path) is None and ready.modified != 0
+        return answer.immutable or (signed_path(where.path) is None and ready.modified != 0)
 
     async def _file(self, site: Site, call: Call, ready: Ready) -> Reply:
         head_only = call.method == "HEAD"
         if not site.gate.allow("", ready.repository, ready.path, ready.digest):
-            return _refused(ready.digest, head_only=head_only)
+            return refused(ready.digest, head_only=head_only)
         if ready.marks:
             self._marks.put(call.peer, ready.repository, ready.path, ready.identity)
         reply = file_reply(ready, call.headers, head_only=head_only)
@@ -288,33 +378,3 @@ class RepoService:
 
     async def _in_pool(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-
-
-def _refused(digest: Digest | None, *, head_only: bool) -> Reply:
-    """451 for content that was denied, 403 for anything else that the gate keeps back."""
-    if digest is None:
-        return text_reply(403, "This is not for you.", head_only=head_only)
-    return text_reply(451, f"An operator denied this content: {digest}", head_only=head_only)
-
-
-def _moved(location: str) -> Reply:
-    return bytes_reply(301, b"", "text/plain", extra={"Location": location})
-
-
-def _made(answer: SendBytes, call: Call, where: InRepository) -> Reply:
-    """A body that the format made; its relative Location becomes a path of ours."""
-    extra = dict(answer.headers)
-    location = extra.get("Location")
-    if location is not None and not location.startswith(("http://", "https://", "/")):
-        folder = where.path.rpartition("/")[0]
-        path = f"{where.prefix}{folder}/{location}" if folder else where.prefix + location
-        extra["Location"] = quote(path, safe="/@")
-    return bytes_reply(
-        answer.status,
-        answer.body,
-        answer.content_type,
-        headers=call.headers,
-        extra=extra,
-        head_only=call.method == "HEAD",
-        by_us=False,
-    )

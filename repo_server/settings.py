@@ -75,6 +75,7 @@ class Settings:
                     "external_url": serve.external_url,
                     "grace": serve.grace,
                     "deny": sorted(serve.deny),
+                    "groups": {name: list(names) for name, names in serve.groups.items()},
                 },
                 "keys": {name: list(armored) for name, armored in self.keys.items()},
                 "repository_key": self.repository_key,
@@ -89,9 +90,10 @@ class Settings:
         values = json.loads(text)
         serve = values.pop("serve")
         deny = frozenset(Digest(text) for text in serve.pop("deny"))
+        groups = {name: tuple(names) for name, names in serve.pop("groups").items()}
         return cls(
             store=Path(values.pop("store")),
-            serve=Serve(deny=deny, **serve),
+            serve=Serve(deny=deny, groups=groups, **serve),
             keys={name: tuple(armored) for name, armored in values.pop("keys").items()},
             limits=Limits(**values.pop("limits")),
             **values,

@@ -84,14 +84,36 @@ class InRepository:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of the server itself: ``home``, ``health``, ``setup``, ``repo``, ``key``,
-    ``format`` (all repositories of one), or ``folder`` (add a slash to the URL)."""
+    """A page of the server itself: ``home``, ``health``, ``setup`` (with ``name``: a file below
+    it), ``format`` (all repositories of one), or ``folder`` (add a slash to the URL)."""
 
     kind: str
     name: str = ""
 
 
-Route = InRepository | Page | None
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Repositories served as one, in the order to look."""
+
+    name: str
+    format: Format
+    members: Mapping[str, Live]
+
+
+@dataclass(frozen=True, slots=True)
+class InGroup:
+    """A URL below ``/FORMAT/GROUP/``; ``path`` is relative to the group."""
+
+    group: Group
+    prefix: str
+    path: str
+
+    def of(self, name: str, live: Live) -> InRepository:
+        """The same path in a member."""
+        return InRepository(name, self.prefix, self.path, live.edition, live)
+
+
+Route = InRepository | InGroup | Page | None
 
 
 @dataclass(slots=True)
@@ -103,6 +125,7 @@ class Site:
     generation: int
     repositories: Mapping[str, Live]
     gate: Gate
+    groups: Mapping[str, Group] = field(default_factory=dict)
     ready: OrderedDict[str, Ready] = field(default_factory=OrderedDict)
     """Answers that were worked out before, by the raw request target."""
     _pinned: OrderedDict[tuple[str, int], Edition | None] = field(default_factory=OrderedDict)
@@ -129,14 +152,27 @@ class Site:
             )
             for each in publications
         }
-        return cls(store, settings, generation, repositories, DenyDigests(denied))
+        groups = _groups(settings, repositories)
+        return cls(store, settings, generation, repositories, DenyDigests(denied), groups)
+
+    def names(self, format_name: str) -> list[str]:
+        """What is served of a format: repositories and groups, sorted."""
+        found = {
+            name
+            for name, live in self.repositories.items()
+            if live.edition.publication.format == format_name
+        } - self.groups.keys()
+        found |= {name for name, each in self.groups.items() if each.format.name == format_name}
+        return sorted(found)
 
     def route(self, path: str) -> Route:
         """What a decoded path leads to. May ask the ledger for a pinned snapshot."""
         if path in (HOME, HEALTH):
             return Page("home" if path == HOME else "health")
-        if path == "/setup" or path.startswith(SETUP):
-            return self._setup(path)
+        if path == "/setup":
+            return Page("folder")
+        if path.startswith(SETUP):
+            return Page("setup", path.removeprefix(SETUP))
         first, slash, rest = path[1:].partition("/")
         if first not in FORMATS:
             return None
@@ -146,6 +182,11 @@ class Site:
             return Page("format", first)
         name, slash, inner = rest.partition("/")
         name, at, pinned = name.partition("@")
+        group = self.groups.get(name)
+        if group is not None:
+            if at or group.format.name != first:
+                return None
+            return InGroup(group, f"/{first}/{name}/", inner) if slash else Page("folder")
         live = self.repositories.get(name)
         if live is None or live.edition.publication.format != first:
             return None
@@ -159,19 +200,6 @@ class Site:
         assert edition is not None
         prefix = f"/{first}/{name}{at}{pinned}/"
         return InRepository(name, prefix, inner, edition, None if at else live)
-
-    def _setup(self, path: str) -> Route:
-        if path == "/setup":
-            return Page("folder")
-        name = path.removeprefix(SETUP)
-        if not name:
-            return Page("setup")
-        kind, ending = ("key", ".asc") if name.startswith("keys/") else ("repo", ".repo")
-        name = name.removeprefix("keys/")
-        live = self.repositories.get(name.removesuffix(ending))
-        if not name.endswith(ending) or live is None or live.edition.publication.format != "yum":
-            return None
-        return Page(kind, name.removesuffix(ending))
 
     def _pinned_edition(self, name: str, text: str) -> Edition | None:
         """The snapshot with this serial as it was first published under ``name``.
@@ -205,6 +233,20 @@ class Site:
             return self.store.blobs.size(digest)
         except BlobMissing:
             return None
+
+
+def _groups(settings: Settings, repositories: Mapping[str, Live]) -> dict[str, Group]:
+    """The groups of which a member is published. A member has the format of the first one."""
+    result = {}
+    for name, names in settings.serve.groups.items():
+        there = {each: repositories[each] for each in names if each in repositories}
+        formats = [live.edition.format for live in there.values() if live.edition.format.mergeable]
+        if formats:
+            members = {
+                each: live for each, live in there.items() if live.edition.format is formats[0]
+            }
+            result[name] = Group(name, formats[0], members)
+    return result
 
 
 def _past(store: Store, live: Publication, history: list[PastPublication]) -> tuple[Edition, ...]:

@@ -40,6 +40,7 @@ _MODULES = {
     "verify": "upkeep",
     "gc": "upkeep",
     "quarantine": "upkeep",
+    "wants": "wants",
     "events": "upkeep",
     "trust": "trust",
     "keys": "trust",

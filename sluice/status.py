@@ -42,6 +42,7 @@ def zone_status(context: Context) -> dict[str, Any]:
             else _outside_repositories(tx, zone)
         )
         holds = [hold_json(hold) for hold in tx.holds()]
+        wants = tx.count_wants()
         generation = tx.generation()
     return {
         "version": STATUS_VERSION,
@@ -52,6 +53,7 @@ def zone_status(context: Context) -> dict[str, Any]:
         "streams": streams,
         "repositories": repositories,
         "holds": holds,
+        "wants": wants,
         "warnings": warnings,
         "store": {
             "free_bytes": context.store.blobs.free_bytes(),

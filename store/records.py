@@ -148,6 +148,19 @@ class Closure:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredWant:
+    """``what`` clients asked for in the served ``repository`` and did not get.
+
+    ``count`` is how often, ``last`` when it was noted last.
+    """
+
+    repository: str
+    what: str
+    count: int
+    last: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class BundleRecord:
     """One bundle, on either side of the gap.
 

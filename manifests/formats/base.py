@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from manifests.digest import Digest
+from manifests.formats.media import content_type as content_type
+from manifests.formats.merging import Merge
 from manifests.tree import PRIVATE, Entry
 
 #: Paths that an operator accepted as missing; a JSON list, see ``accepted.py``.
@@ -317,34 +319,22 @@ class Format(Protocol):
 
     def answer(self, request: Request, view: TreeView) -> Answer: ...
 
+    @property
+    def mergeable(self) -> bool:
+        """Whether several repositories may be served as one, the first hit winning."""
 
-CONTENT_TYPES = {
-    ".xml": "text/xml",
-    ".html": "text/html; charset=utf-8",
-    ".txt": "text/plain; charset=utf-8",
-    ".asc": "text/plain; charset=utf-8",
-    ".key": "text/plain; charset=utf-8",
-    ".json": "application/json",
-    ".yaml": "application/yaml",
-    ".gz": "application/gzip",
-    ".xz": "application/x-xz",
-    ".bz2": "application/x-bzip2",
-    ".zst": "application/zstd",
-    ".rpm": "application/x-rpm",
-    ".iso": "application/x-iso9660-image",
-}
+    def merge(self, path: str) -> Merge | None:
+        """How the file at ``path`` of merged repositories is made; None: the first hit."""
 
-
-def content_type(path: str) -> str:
-    """The media type that the end of ``path`` stands for."""
-    dot = path.rfind(".", path.rfind("/") + 1)
-    return CONTENT_TYPES.get(path[dot:].lower() if dot >= 0 else "", "application/octet-stream")
+    def may_be_root(self, text: str) -> bool:
+        """Whether ``text``, which anybody may have written, names what can be asked for."""
 
 
 class StaticFormat:
     """The parts that formats share whose files are served as they are."""
 
     name = "static"
+    mergeable = False
 
     def selects(self, spec: Spec) -> bool:
         return spec.filtered
@@ -362,6 +352,12 @@ class StaticFormat:
         self, view: TreeView, previous: Derived | None, signer: Signer | None
     ) -> Iterable[tuple[str, bytes | Path | Entry]]:
         return ()
+
+    def merge(self, path: str) -> Merge | None:
+        return None
+
+    def may_be_root(self, text: str) -> bool:
+        return False
 
     def immutable(self, path: str) -> bool:
         """Whether the name at ``path`` stands for its content."""

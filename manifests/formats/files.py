@@ -101,6 +101,7 @@ class FilesFormat(StaticFormat):
     """Any tree as it is."""
 
     name = "files"
+    mergeable = True
 
     def crawl(self, spec: Spec, previous: TreeView | None) -> Crawl:
         return FilesCrawl(spec)

@@ -32,6 +32,7 @@ from manifests.zone.model import (
     Serve,
     Signers,
     Upstream,
+    Wants,
     Zone,
     ZoneKind,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "Serve",
     "Signers",
     "Upstream",
+    "Wants",
     "Zone",
     "ZoneKind",
     "commented_example",

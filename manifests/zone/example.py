@@ -110,6 +110,11 @@ serve:
   #external_url: https://packages.example.org # how clients reach it, in /setup files
   #grace: 24h                                # files of the last publication stay fetchable so long
   #deny: []                                  # SHA-256 digests that are never served
+  #groups: {{public: [central, vendor]}}      # several repositories as one; the first hit wins
+
+# What clients asked for and did not get: `sluice wants`. What matches is never noted.
+wants:
+  #ignore: ["com.example.*"]                 # names of our own that must not leave the inside
 """
 
 

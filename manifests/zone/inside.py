@@ -13,11 +13,19 @@ from manifests.zone.common import (
     read_part_names,
     read_signers,
 )
-from manifests.zone.model import DAY, After, InsideStream, InsideZone, Serve, Signers
+from manifests.zone.model import (
+    DAY,
+    After,
+    InsideStream,
+    InsideZone,
+    Serve,
+    Signers,
+    Wants,
+)
 from manifests.zone.reader import Value
 from manifests.zone.urls import read_carrier, read_listen, read_web_url
 
-KEYS = (*COMMON_KEYS, "streams", "require", "serve")
+KEYS = (*COMMON_KEYS, "streams", "require", "serve", "wants")
 STREAM_KEYS = (
     "carrier",
     "inbox",
@@ -30,7 +38,8 @@ STREAM_KEYS = (
     *NAME_KEYS,
 )
 REQUIRE_KEYS = ("signed_by", "check_packages")
-SERVE_KEYS = ("listen", "workers", "external_url", "grace", "deny")
+SERVE_KEYS = ("listen", "workers", "external_url", "grace", "deny", "groups")
+WANTS_KEYS = ("ignore",)
 _OUTSIDE_ONLY = "in the zone.yaml of an outside zone; this one is inside"
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 
@@ -47,7 +56,13 @@ def read_inside(root: Value, folder: Path) -> InsideZone:
             "require", lambda v: v.named(lambda _name, entry: _require(entry, folder)), {}
         ),
         serve=section.get("serve", _serve, Serve()),
+        wants=section.get("wants", _wants, Wants()),
     )
+
+
+def _wants(value: Value) -> Wants:
+    section = value.section(WANTS_KEYS, {})
+    return Wants(ignore=section.get("ignore", lambda v: v.one_or_some(Value.text), ()))
 
 
 def _require(value: Value, folder: Path) -> Signers:
@@ -114,7 +129,20 @@ def _serve(value: Value) -> Serve:
         external_url=section.get("external_url", read_web_url, None),
         grace=section.get("grace", Value.duration, DAY),
         deny=section.get("deny", _digests, frozenset()),
+        groups=section.get("groups", _groups, {}),
     )
+
+
+def _groups(value: Value) -> dict[str, tuple[str, ...]]:
+    groups = value.named(lambda _name, entry: entry.one_or_some(Value.name))
+    for name, members in groups.items():
+        for member in members:
+            if member in groups:
+                value.entries()[name].fail(
+                    f"`{value.path}.{name}` names the group {member!r}, not a repository",
+                    "name the repositories themselves, in the order to look",
+                )
+    return groups
 
 
 def _digests(value: Value) -> frozenset[Digest]:

@@ -251,6 +251,14 @@ class Serve:
     grace: float = DAY
     deny: frozenset[Digest] = frozenset()
     """Blobs that are never served."""
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Several repositories served as one: its name to theirs, in the order to look."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wants:
+    ignore: tuple[str, ...] = ()
+    """Globs of what is never noted, and so never leaves the inside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,6 +277,7 @@ class InsideZone(Common):
     require: Mapping[str, Signers]
     """By our name of the repository."""
     serve: Serve = Serve()
+    wants: Wants = Wants()
 
     @property
     def kind(self) -> ZoneKind:

@@ -76,7 +76,7 @@ _ARCH = re.compile(r"[A-Za-z0-9_]{1,32}")
 
 def read_outside(root: Value, folder: Path, formats: Collection[str]) -> OutsideZone:
     """The whole file of an outside zone. Raises ConfigError."""
-    section = root.section(KEYS, dict.fromkeys(("require", "serve"), _INSIDE_ONLY))
+    section = root.section(KEYS, dict.fromkeys(("require", "serve", "wants"), _INSIDE_ONLY))
     repositories = section.get(
         "repositories",
         lambda v: v.named(lambda name, entry: _repository(name, entry, folder, formats)),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from manifests.errors import UsageError
+from manifests.errors import SluiceError, UsageError
 from manifests.zone import InsideZone, Serve
 from repo_server import Settings, serve
 from sluice.context import Context, ledger_password
+from sluice.noting import Notebook, is_read_only
 from sluice.wiring import read_key_files, repository_key
+from store.ledger import Ledger
 
 
 def register(commands: Any) -> None:
@@ -29,10 +33,34 @@ def serve_zone(options: argparse.Namespace) -> int:
     """Runs until SIGTERM or Ctrl-C; answers that are under way may finish."""
     context = Context.open(options.zone)
     zone = context.inside
-    # Opened once for writing, so that a new or old store is made or refused here.
-    context.store.close()
-    serve(_settings(zone, _adjusted(zone.serve, options), options.access_log))
+    settings = _settings(zone, _adjusted(zone.serve, options), options.access_log)
+    notebook = Notebook(_ledger(context), zone.wants.ignore)
+    try:
+        serve(settings, on_miss=notebook.note)
+    finally:
+        notebook.close()
     return 0
+
+
+def _ledger(context: Context) -> Callable[[], Ledger] | None:
+    """How wants are written down; None where the store can only be read.
+
+    The store is opened once for writing, so that a new or old one is made or refused here.
+    """
+    try:
+        context.store.close()
+    except (SluiceError, OSError) as error:
+        if not is_read_only(error):
+            raise
+        print(
+            f"sluice serve: the store can only be read ({error}); wants are not written down",
+            file=sys.stderr,
+        )
+        return None
+    zone = context.zone
+    return lambda: Ledger.open(
+        zone.ledger.address, context.files, password=ledger_password(zone), actor="serve"
+    )
 
 
 def _adjusted(settings: Serve, options: argparse.Namespace) -> Serve:

@@ -60,6 +60,8 @@ def _print(status: dict[str, Any]) -> None:
             print(f"     ... {hold['detail']['total']} in all")
         if hold["remedy"]:
             print(f"  -> {hold['remedy']}")
+    if status["wants"]:
+        print(f"\n{plural(status['wants'], 'want')} of clients: see `sluice wants`")
     for line in status["warnings"]:
         print(f"\nwarning: {line}")
 

@@ -36,6 +36,7 @@ from store.ledger.policy import PolicyReads, PolicyWrites
 from store.ledger.roots import RootReads, RootWrites
 from store.ledger.snapshots import SnapshotReads, SnapshotWrites
 from store.ledger.upstreams import UpstreamReads, UpstreamWrites
+from store.ledger.wants import WantReads, WantWrites
 
 BUSY_SECONDS = 60
 _LOCK_NAMESPACE = 0x534C5543  # "SLUC": the advisory locks of ledgers among all others
@@ -45,7 +46,13 @@ _READ_ONLY = "sluice_read_only"
 
 
 class ReadTransaction(
-    SnapshotReads, BundleReads, UpstreamReads, RootReads, PolicyReads, EventReads
+    SnapshotReads,
+    BundleReads,
+    UpstreamReads,
+    RootReads,
+    PolicyReads,
+    WantReads,
+    EventReads,
 ):
     """One unchanging picture of the ledger."""
 
@@ -56,6 +63,7 @@ class WriteTransaction(
     UpstreamWrites,
     RootWrites,
     PolicyWrites,
+    WantWrites,
     EventWrites,
     ReadTransaction,
 ):
@@ -196,7 +204,7 @@ class Ledger:
 def _make_or_check(connection: Connection, where: str) -> None:
     tables = inspect(connection).get_table_names()
     if "meta" in tables:
-        _bring_up(connection)
+        _add_tables(connection, where)
         _check(connection, where)
         return
     if tables and set(tables) & set(schema.metadata.tables):
@@ -205,23 +213,7 @@ def _make_or_check(connection: Connection, where: str) -> None:
     connection.execute(schema.meta.insert().values(key=_VERSION, value=str(schema.SCHEMA_VERSION)))
 
 
-def _bring_up(connection: Connection) -> None:
-    """Add the tables that an older ledger lacks, in the transaction that opens it."""
-    columns = schema.meta.c
-    row = schema.meta.update().where(columns.key == _VERSION)
-    try:
-        older = [str(each) for each in range(schema.ADDITIVE_SINCE, schema.SCHEMA_VERSION)]
-        found = connection.execute(
-            schema.meta.select().where(columns.key == _VERSION, columns.value.in_(older))
-        ).one_or_none()
-    except DBAPIError:
-        return  # no table of ours; the check tells
-    if found is not None:
-        schema.metadata.create_all(connection)
-        connection.execute(row.values(value=str(schema.SCHEMA_VERSION)))
-
-
-def _check(connection: Connection, where: str) -> None:
+def _version(connection: Connection, where: str) -> str | None:
     try:
         found = connection.execute(
             schema.meta.select().where(schema.meta.c.key == _VERSION)
@@ -234,15 +226,43 @@ def _check(connection: Connection, where: str) -> None:
                 remedy="check the ledger's address, or make the zone with `sluice init`",
             ) from error
         raise
-    version = None if found is None else found.value
+    return None if found is None else str(found.value)
+
+
+def _lacking(version: str | None) -> list[str] | None:
+    """The tables that a ledger of an older version lacks; None if it differs in more."""
+    if version is None or not version.isdigit():
+        return None
+    steps = range(int(version) + 1, schema.SCHEMA_VERSION + 1)
+    if not steps or any(step not in schema.ADDED for step in steps):
+        return None
+    return [name for step in steps for name in schema.ADDED[step]]
+
+
+def _add_tables(connection: Connection, where: str) -> None:
+    """Bring a ledger of an older version to ours, if tables are all that it lacks."""
+    lacking = _lacking(_version(connection, where))
+    if lacking is None:
+        return
+    for name in lacking:
+        schema.metadata.tables[name].create(connection, checkfirst=True)
+    connection.execute(
+        schema.meta.update()
+        .where(schema.meta.c.key == _VERSION)
+        .values(value=str(schema.SCHEMA_VERSION))
+    )
+
+
+def _check(connection: Connection, where: str) -> None:
+    version = _version(connection, where)
     if version == str(schema.SCHEMA_VERSION):
         return
+    newer = version is not None and version.isdigit() and int(version) > schema.SCHEMA_VERSION
     remedy = "install the Sluice that wrote it; this one cannot upgrade it"
-    if version is not None and version.isdigit():
-        if int(version) > schema.SCHEMA_VERSION:
-            remedy = "install the newer Sluice that wrote it"
-        elif int(version) >= schema.ADDITIVE_SINCE:
-            remedy = "run `sluice status` once: a command that may write brings it up to date"
+    if newer:
+        remedy = "install the newer Sluice that wrote it"
+    elif _lacking(version) is not None:
+        remedy = "run `sluice status` once as a user who may write: it adds what is new"
     raise WrongVersion(
         f"the ledger has version {version}, this program reads {schema.SCHEMA_VERSION}",
         where=where,

@@ -1,4 +1,4 @@
-"""The tables of the ledger, version 2. (Version 1 had neither roots nor what belongs to them.)
+"""The tables of the ledger, version 2.
 
 Times are RFC 3339 text in UTC, so that they read and sort alike in every database.
 Structured values are canonical JSON text. What may be long and comes from outside
@@ -21,8 +21,10 @@ from sqlalchemy import (
 )
 
 SCHEMA_VERSION = 2
-ADDITIVE_SINCE = 1
-"""Ledgers from this version on differ from the present one only in tables that they lack."""
+
+ADDED = {2: ("roots", "fetched", "closures", "wants")}
+"""Tables that a version brought. A ledger of an older version lacks nothing else, so whoever
+opens it for writing makes them."""
 
 metadata = MetaData()
 
@@ -286,6 +288,17 @@ checksums = Table(
     Column("algorithm", String(16), nullable=False),
     _text("value"),
     PrimaryKeyConstraint("digest", "algorithm"),
+)
+
+wants = Table(
+    "wants",
+    metadata,
+    _text("repository"),
+    _digest("what_digest"),
+    _text("what"),
+    _big("count"),
+    _time("last"),
+    PrimaryKeyConstraint("repository", "what_digest"),
 )
 
 events = Table(

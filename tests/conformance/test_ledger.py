@@ -11,7 +11,7 @@ import sqlalchemy
 from manifests import errors
 from manifests.digest import Digest, sha256_of
 from manifests.state import Snapshot
-from store.ledger import Ledger
+from store.ledger import Ledger, schema
 from store.ledger.events import NO_EVENT
 from store.records import (
     BundleRecord,
@@ -404,7 +404,7 @@ def test_the_seam_is_told_of_a_commit(url: str) -> None:
 
 
 @pytest.mark.parametrize("opening", ["write", "read"])
-@pytest.mark.parametrize(("version", "remedy"), [("2", "newer Sluice"), ("0", "upgrade")])
+@pytest.mark.parametrize(("version", "remedy"), [("999", "newer Sluice"), ("0", "upgrade")])
 def test_another_version_is_refused(
     url: str, ledger: Ledger, version: str, remedy: str, opening: str
 ) -> None:
@@ -417,6 +417,46 @@ def test_another_version_is_refused(
     with pytest.raises(errors.WrongVersion) as caught:
         opener()
     assert remedy in caught.value.remedy
+
+
+def test_a_ledger_that_lacks_only_tables_gets_them(url: str, ledger: Ledger) -> None:
+    with ledger.write() as tx:
+        tx.set_meta("zone", "inside")
+    ledger.close()
+    for name in schema.ADDED[2]:
+        sql(url, f"DROP TABLE {name}")
+    sql(url, "UPDATE meta SET value = '1' WHERE key = 'schema_version'")
+    with pytest.raises(errors.WrongVersion) as caught:
+        Ledger.open_read_only(url)
+    assert "adds what is new" in caught.value.remedy
+    again = Ledger.open(url, Seam())
+    with again.write() as tx:
+        assert tx.get_meta("zone") == "inside"
+        tx.add_wants([("central", "g:a:1", 1)])
+    again.close()
+    Ledger.open_read_only(url).close()
+
+
+def test_wants_are_counted_and_the_least_asked_for_go_first(ledger: Ledger, clock: Clock) -> None:
+    with ledger.write() as tx:
+        assert tx.add_wants([("central", "g:a:1", 2), ("central", "g:b:1", 1)]) == 0
+        assert tx.add_wants([("vendor", "g:a:1", 1)]) == 0
+    clock.time += timedelta(hours=1)
+    with ledger.write() as tx:
+        assert tx.add_wants([("central", "g:a:1", 3), ("central", "é" * 500, 1)], most=3) == 1
+        wants = tx.wants()
+        assert [(each.repository, each.what, each.count) for each in wants] == [
+            ("central", "g:a:1", 5), ("central", "é" * 500, 1), ("vendor", "g:a:1", 1),
+        ]  # fmt: skip
+        assert [each.last for each in wants] == [NOON + timedelta(hours=1)] * 2 + [NOON]
+        assert tx.count_wants() == 3
+    with ledger.write() as tx:
+        assert tx.forget_wants("central", "g:a:1") == 1
+        assert tx.forget_wants("central", "g:a:1") == 0
+        assert [each.what for each in tx.wants("central")] == ["é" * 500]
+        assert tx.forget_wants("central") == 1
+        assert tx.forget_wants() == 1
+        assert tx.wants() == []
 
 
 def test_opening_again_keeps_everything(url: str, ledger: Ledger) -> None:

@@ -1,33 +1,59 @@
-"""``/setup/``: what a yum client needs to use a repository, in one file."""
+"""What a yum client needs to use a repository, in one file."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
+from html import escape
+from urllib.parse import quote
 
 from manifests.formats.yum.repomd import REPOMD
 from repo_server.settings import Settings
-from repo_server.site import Live
+from repo_server.setup.base import Refusal, SetupFile
+from repo_server.site import Live, Site
 
 #: Seconds after which a client looks for a new publication.
 METADATA_EXPIRE = 300
-_HOST = re.compile(
-    r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9-]+)*\.?|\[[0-9A-Fa-f:.]{2,45}\])"
-    r"(?::[0-9]{1,5})?"
-)
 
 
-def base_url(settings: Settings, host: str | None, local: tuple[str, int]) -> str:
-    """Where the client reaches us: ``external_url``, or what it says itself.
+class YumSetup:
+    """``NAME.repo`` and ``keys/NAME.asc`` for each repository."""
 
-    A Host header that is not plainly a host is not repeated; the address that the
-    connection came to stands in for it.
-    """
-    if settings.serve.external_url is not None:
-        return settings.serve.external_url
-    if host is not None and len(host) < 262 and _HOST.fullmatch(host):
-        return f"http://{host}"
-    address, port = local
-    return f"http://{f'[{address}]' if ':' in address else address}:{port}"
+    format = "yum"
+
+    def find(self, site: Site, name: str) -> SetupFile | None:
+        settings = site.settings
+        keys = name.startswith("keys/")
+        ending = ".asc" if keys else ".repo"
+        bare = name.removeprefix("keys/").removesuffix(ending)
+        live = site.repositories.get(bare) if name.endswith(ending) else None
+        if live is None or live.edition.publication.format != self.format:
+            return None
+        if keys:
+            return SetupFile(
+                "application/pgp-keys",
+                lambda asked: (
+                    key_file(settings, bare, live)
+                    or Refusal(404, "No key of this repository is pinned or approved.")
+                ),
+            )
+        return SetupFile(
+            "text/plain; charset=utf-8",
+            lambda asked: repo_file(settings, bare, live, asked.base).encode(),
+        )
+
+    def link(self, name: str) -> tuple[str, str]:
+        return f"{name}.repo", ".repo"
+
+    def section(self, site: Site, base: str) -> Iterator[str]:
+        """The ``.repo`` files that clients may fetch, with the commands that do it."""
+        yield "<h2>dnf and yum</h2>\n<p>As root:</p>\n<table>\n"
+        for name in site.names("yum"):
+            yield (
+                f'<tr><td><a href="{quote(name)}.repo">{escape(name)}.repo</a></td>'
+                f"<td><code>curl -o /etc/yum.repos.d/{escape(name)}.repo "
+                f"{escape(base)}/setup/{quote(name)}.repo</code></td></tr>\n"
+            )
+        yield "</table>\n"
 
 
 def key_file(settings: Settings, name: str, live: Live) -> bytes:

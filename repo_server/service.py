@@ -19,6 +19,7 @@ from aiohttp.http import RawRequestMessage
 from manifests.errors import BlobMissing
 from manifests.formats.base import Answer, Missing, SendBytes, SendEntry, SendListing
 from manifests.formats.merging import Merge
+from manifests.wants import is_want
 from repo_server import pages, setup
 from repo_server.bodies import Bodies, read_body
 from repo_server.connection import Call
@@ -53,6 +54,8 @@ from store.store import Store
 _SIGNATURE_GRACE = 300.0
 _T = TypeVar("_T")
 _ROWS = 500
+#: Different misses that are remembered until the parent is told, about a second.
+_MISSES = 10_000
 _CONDITIONS = ("Range", "If-None-Match", "If-Modified-Since", "If-Range")
 
 
@@ -126,9 +129,12 @@ class RepoService:
             if isinstance(reply, Reply):
                 return reply
         miss, nothing = reply
-        if miss is not None and (miss in self._misses or len(self._misses) < 10_000):
+        if miss is not None and is_want(miss.want) and self._has_room(miss):
             self._misses[miss] += 1
         return nothing
+
+    def _has_room(self, miss: Miss) -> bool:
+        return miss in self._misses or len(self._misses) < _MISSES
 
     async def _try(
         self, site: Site, call: Call, target: Target

@@ -204,6 +204,9 @@ class Server:
                 process.wait()
         for worker in workers:
             if worker.line is not None:
+                while said := worker.read():  # what was missed last
+                    for words in said:
+                        self._hear(worker, words)
                 worker.line.close()
                 worker.line = None
 

@@ -26,20 +26,28 @@ from repo_server.service import RepoService
 from repo_server.settings import Limits, Settings
 from store.store import Store
 
+#: Characters of wants in one line to the parent, roughly.
+_LINE = 8192
 #: Descriptors for the ledger, mapped trees and the like.
 _OTHER_FILES = 256
 
 
 class Control:
-    """The way to the parent. What cannot be sent at once is not sent."""
+    """The way to the parent. What cannot be sent at once is not sent, but no line is cut."""
 
     def __init__(self, line: socket.socket) -> None:
         self.line = line
+        self._rest = b""
         line.setblocking(False)
 
     def say(self, **words: object) -> None:
+        text = self._rest or json.dumps(words).encode() + b"\n"
         with contextlib.suppress(BlockingIOError, ConnectionError):
-            self.line.send(json.dumps(words).encode() + b"\n")
+            sent = self.line.send(text)
+            again = bool(self._rest) and sent == len(text)
+            self._rest = text[sent:]
+            if again:
+                self.say(**words)
 
     async def until_parent_ends(self) -> None:
         loop = asyncio.get_running_loop()
@@ -72,6 +80,7 @@ async def work(settings: Settings, listener: socket.socket, control: Control, ma
         done, _ = await asyncio.wait([*tasks, waiting], return_when=asyncio.FIRST_COMPLETED)
         server.close()
         await connections.stop(settings.limits.drain)
+        _tell(service, control)
         for task in (*tasks, parent, waiting):
             task.cancel()
         await asyncio.gather(*tasks, parent, waiting, return_exceptions=True)
@@ -85,13 +94,21 @@ async def work(settings: Settings, listener: socket.socket, control: Control, ma
 async def _tell_misses(service: RepoService, control: Control) -> None:
     while True:
         await asyncio.sleep(1.0)
-        found = service.take_misses()
-        for start in range(0, len(found), 100):
-            rows = [
-                [miss.format, miss.repository, miss.want, count]
-                for miss, count in found[start : start + 100]
-            ]
+        _tell(service, control)
+
+
+def _tell(service: RepoService, control: Control) -> None:
+    """What was missed since the last call, in lines that are not too long."""
+    rows: list[list[object]] = []
+    size = 0
+    for miss, count in service.take_misses():
+        rows.append([miss.format, miss.repository, miss.want, count])
+        size += len(miss.want) + 200
+        if size > _LINE:
             control.say(misses=rows)
+            rows, size = [], 0
+    if rows:
+        control.say(misses=rows)
 
 
 def _room_for_connections(limits: Limits) -> Limits:

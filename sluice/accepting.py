@@ -10,6 +10,7 @@ from manifests.errors import UsageError
 from manifests.formats import FORMATS
 from manifests.wants import Want, WantsFile
 from manifests.zone import OutsideZone
+from store import records
 from store.ledger import ReadTransaction, WriteTransaction
 
 
@@ -63,22 +64,21 @@ def accept(tx: WriteTransaction, file: WantsFile, wants: Sequence[Want], by: str
     return new
 
 
-# The ledger's functions for roots belong to whoever keeps roots; only these two call them.
+# Roots belong to whoever keeps them; only these two call its functions of the ledger.
 
 
 def _roots(tx: ReadTransaction, repository: str) -> set[str]:
     list_roots: Any = getattr(tx, "roots", None)
-    if list_roots is None:
-        return set()
-    return {str(getattr(root, "what", root)) for root in list_roots(repository)}
+    return set() if list_roots is None else {each.root for each in list_roots(repository)}
 
 
 def _add_roots(tx: WriteTransaction, repository: str, wants: Sequence[str], by: str) -> int:
+    """How many of them are new."""
     add: Any = getattr(tx, "add_roots", None)
-    if add is None:
+    kind: Any = getattr(records, "RootKind", None)
+    if add is None or kind is None:
         raise UsageError(
             "this Sluice keeps no roots, so no want can be accepted",
             remedy="write what is wanted into zone.yaml, below its repository",
         )
-    added = add(repository, wants, by)
-    return len(wants) if added is None else int(added)
+    return len(add(repository, kind.WANT, wants, by))

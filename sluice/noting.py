@@ -122,8 +122,9 @@ class Notebook:
             return tx.add_wants((repository, what, n) for (repository, what), n in batch.items())
 
     def _tell(self) -> None:
-        total = f"{plural(len(self._waiting), 'want')}"
-        self._say(f"{total} could not be written down ({self._lost} misses more), among them:")
+        more = f" and {self._lost} misses more" if self._lost else ""
+        wants = plural(len(self._waiting), "want")
+        self._say(f"{wants}{more} could not be written down, among them:")
         for (repository, what), times in self._waiting.most_common(_SHOWN):
             self._say(f"  {repository} {escaped(what)} ({times})")
 

@@ -33,9 +33,34 @@ _SETTINGS = """\
       <url>{url}</url>
       <mirrorOf>{mirrored}</mirrorOf>
     </mirror>
-  </mirrors>
+  </mirrors>{snapshots}
 </settings>
 """
+
+_SNAPSHOTS = """
+  <!-- The repository that Maven knows by itself has no SNAPSHOTs; here it has. -->
+  <profiles>
+    <profile>
+      <id>sluice</id>
+      <repositories>
+        <repository>
+          <id>central</id>
+          <url>{url}</url>
+          <snapshots><enabled>true</enabled></snapshots>
+        </repository>
+      </repositories>
+      <pluginRepositories>
+        <pluginRepository>
+          <id>central</id>
+          <url>{url}</url>
+          <snapshots><enabled>true</enabled></snapshots>
+        </pluginRepository>
+      </pluginRepositories>
+    </profile>
+  </profiles>
+  <activeProfiles>
+    <activeProfile>sluice</activeProfile>
+  </activeProfiles>"""
 
 _GRADLE = """\
 // Save it as ~/.gradle/init.d/sluice.gradle, or call: gradle -I init.gradle ...
@@ -171,6 +196,7 @@ def _settings(site: Site, asked: Asked) -> bytes | Refusal:
     url, ids = target
     return _SETTINGS.format(
         url=escape(url),
+        snapshots="" if "central" in ids else _SNAPSHOTS.format(url=escape(url)),
         mirrored=",".join(["*", *(f"!{each}" for each in ids)]),
     ).encode()
 

@@ -98,8 +98,8 @@ def export_wants(options: argparse.Namespace) -> int:
     publish_file(context.files, options.file.absolute(), write(stream, wants))
     print(f"wrote {options.file}: {plural(len(set(wants)), 'want')} for stream {stream}")
     if len(wants) < len(found):
-        left = plural(len(found) - len(wants), "want")
-        print(f"{left} stay here: ignored, or not of a repository of this stream")
+        left = plural(len(found) - len(wants), "want stays", "wants stay")
+        print(f"{left} here: ignored, or not of a repository of this stream")
     print("read it before it leaves; lines may be taken out")
     return 0
 

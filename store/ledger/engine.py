@@ -204,7 +204,7 @@ class Ledger:
 def _make_or_check(connection: Connection, where: str) -> None:
     tables = inspect(connection).get_table_names()
     if "meta" in tables:
-        _add_tables(connection, where)
+        _bring_up(connection, where)
         _check(connection, where)
         return
     if tables and set(tables) & set(schema.metadata.tables):
@@ -229,28 +229,20 @@ def _version(connection: Connection, where: str) -> str | None:
     return None if found is None else str(found.value)
 
 
-def _lacking(version: str | None) -> list[str] | None:
-    """The tables that a ledger of an older version lacks; None if it differs in more."""
-    if version is None or not version.isdigit():
-        return None
-    steps = range(int(version) + 1, schema.SCHEMA_VERSION + 1)
-    if not steps or any(step not in schema.ADDED for step in steps):
-        return None
-    return [name for step in steps for name in schema.ADDED[step]]
-
-
-def _add_tables(connection: Connection, where: str) -> None:
-    """Bring a ledger of an older version to ours, if tables are all that it lacks."""
-    lacking = _lacking(_version(connection, where))
-    if lacking is None:
-        return
-    for name in lacking:
-        schema.metadata.tables[name].create(connection, checkfirst=True)
-    connection.execute(
-        schema.meta.update()
-        .where(schema.meta.c.key == _VERSION)
-        .values(value=str(schema.SCHEMA_VERSION))
+def _lacks_only_tables(version: str | None) -> bool:
+    return (
+        version is not None
+        and version.isdigit()
+        and schema.ADDITIVE_SINCE <= int(version) < schema.SCHEMA_VERSION
     )
+
+
+def _bring_up(connection: Connection, where: str) -> None:
+    """Add the tables that an older ledger lacks, in the transaction that opens it."""
+    if _lacks_only_tables(_version(connection, where)):
+        schema.metadata.create_all(connection)
+        newest = schema.meta.update().where(schema.meta.c.key == _VERSION)
+        connection.execute(newest.values(value=str(schema.SCHEMA_VERSION)))
 
 
 def _check(connection: Connection, where: str) -> None:
@@ -261,8 +253,8 @@ def _check(connection: Connection, where: str) -> None:
     remedy = "install the Sluice that wrote it; this one cannot upgrade it"
     if newer:
         remedy = "install the newer Sluice that wrote it"
-    elif _lacking(version) is not None:
-        remedy = "run `sluice status` once as a user who may write: it adds what is new"
+    elif _lacks_only_tables(version):
+        remedy = "run `sluice status` once: a command that may write brings it up to date"
     raise WrongVersion(
         f"the ledger has version {version}, this program reads {schema.SCHEMA_VERSION}",
         where=where,

@@ -1,4 +1,4 @@
-"""The tables of the ledger, version 2.
+"""The tables of the ledger, version 2. (Version 1 had no wants.)
 
 Times are RFC 3339 text in UTC, so that they read and sort alike in every database.
 Structured values are canonical JSON text. What may be long and comes from outside
@@ -22,9 +22,8 @@ from sqlalchemy import (
 
 SCHEMA_VERSION = 2
 
-ADDED = {2: ("roots", "fetched", "closures", "wants")}
-"""Tables that a version brought. A ledger of an older version lacks nothing else, so whoever
-opens it for writing makes them."""
+ADDITIVE_SINCE = 1
+"""Ledgers from this version on differ from the present one only in tables that they lack."""
 
 metadata = MetaData()
 

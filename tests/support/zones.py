@@ -94,7 +94,7 @@ class Zones:
     def configure_inside(self, **settings: object) -> None:
         """Write zone.yaml inside; ``settings`` stand at its top level."""
         inbox = {"carrier": "file", "inbox": "inbox", "root": "trust/root.json", "settle": "0s"}
-        self._write(self.inside, zone="inside", streams={"hq": inbox}, **settings)
+        self._write(self.inside, **{"zone": "inside", "streams": {"hq": inbox}, **settings})
 
     def _write(self, folder: Path, **settings: object) -> None:
         settings = {"reserve_free": "1MiB"} | settings
@@ -151,9 +151,8 @@ class Serving:
 
     def start(self) -> None:
         self.log.write_bytes(b"")
-        command = [sys.executable, "-m", "sluice", "-z", str(self.zone), "serve", *self._words]
         env = dict(os.environ) | {"PYTHONPATH": str(_HERE), "PYTHONUNBUFFERED": "1"}
-        self._process = tools.spawn(command, log=self.log, env=env)
+        self._process = tools.spawn(self._command(), log=self.log, env=env)
         until = time.monotonic() + 60
         while not self.url:
             for line in self.log.read_text("utf-8", "replace").splitlines():
@@ -163,6 +162,9 @@ class Serving:
                 self.stop()
                 raise AssertionError(f"the server did not start\n{self.log.read_text()}")
             time.sleep(0.02)
+
+    def _command(self) -> list[str]:
+        return [sys.executable, "-m", "sluice", "-z", str(self.zone), "serve", *self._words]
 
     def stop(self) -> None:
         """End it by SIGTERM, as a service manager does."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from manifests.errors import BadPath
 from manifests.formats.base import (
     Answer,
     Crawl,
@@ -24,7 +25,9 @@ from manifests.formats.base import (
 from manifests.formats.maven.check import check
 from manifests.formats.maven.crawl import MavenCrawl
 from manifests.formats.maven.derive import derive
-from manifests.formats.maven.layout import METADATA, checksum_of, locate
+from manifests.formats.maven.layout import METADATA, checksum_of, coordinates, locate
+from manifests.formats.maven.merge import merge
+from manifests.formats.merging import Merge
 from manifests.tree import PRIVATE, Entry
 
 _TYPES = {
@@ -42,6 +45,7 @@ class MavenFormat(StaticFormat):
     """Artifacts verbatim; metadata derived; checksums made when they are asked for."""
 
     name = "maven"
+    mergeable = True
 
     def selects(self, spec: Spec) -> bool:
         return spec.filtered or "roots" in spec.options
@@ -65,6 +69,17 @@ class MavenFormat(StaticFormat):
         self, view: TreeView, previous: Derived | None, signer: Signer | None
     ) -> Iterable[tuple[str, bytes | Path | Entry]]:
         return derive(view, previous)
+
+    def merge(self, path: str) -> Merge | None:
+        return merge(path)
+
+    def may_be_root(self, text: str) -> bool:
+        """Coordinates."""
+        try:
+            coordinates(text)
+        except BadPath:
+            return False
+        return True
 
     def immutable(self, path: str) -> bool:
         """Releases and single builds of a SNAPSHOT."""

@@ -1,0 +1,208 @@
+"""A want on its way: missed inside, listed, carried out, and made a root outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from store import records
+from store.ledger import Ledger
+from store.ledger.engine import WriteTransaction
+from store.seam import Seam
+from tests.support import tools
+from tests.support.zones import Serving, Zones
+
+UPSTREAM = "https://repo.example.org/maven2/"
+CENTRAL = {"format": "maven", "upstream": UPSTREAM}
+
+
+def ask(server: Serving, path: str) -> int:
+    try:
+        with urllib.request.urlopen(server.url + path, timeout=20) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def noted(zones: Zones) -> list[dict[str, Any]]:
+    found: dict[str, Any] = json.loads(zones.within("wants", "--json").out)
+    assert found["version"] == 1
+    wants: list[dict[str, Any]] = found["wants"]
+    return wants
+
+
+@pytest.fixture
+def zones(tmp_path: Path) -> Zones:
+    source = tmp_path / "tools"
+    source.mkdir()
+    (source / "here.txt").write_text("here")
+    made = Zones(
+        tmp_path / "zones",
+        {"tools": {"format": "files", "upstream": source.as_uri() + "/"}, "central": CENTRAL},
+    )
+    inbox = {"carrier": "file", "inbox": "inbox", "root": "trust/root.json", "settle": "0s",
+             "rename": {"tools": "our-tools"}}  # fmt: skip
+    made.configure_inside(
+        streams={"hq": inbox}, wants={"ignore": ["corp*"]}, serve={"groups": {"all": "our-tools"}}
+    )
+    made.cross("tools")
+    return made
+
+
+def test_a_miss_becomes_a_want_and_leaves_as_one_plain_line(zones: Zones, tmp_path: Path) -> None:
+    with zones.serving() as server:
+        for path in ("missing.zip", "missing.zip", "a%20b", "corp/secret.zip", "here.txt"):
+            ask(server, f"/files/our-tools/{path}")
+        ask(server, "/files/all/missing.zip")  # a want belongs to a repository, not to a group
+        ask(server, "/files/unknown/x")
+    found = noted(zones)
+    assert [(each["repository"], each["want"], each["count"]) for each in found] == [
+        ("our-tools", "missing.zip", 3), ("our-tools", "a b", 1),
+    ]  # fmt: skip
+    assert zones.status()["wants"] == 2
+    assert "a%20b" in zones.within("wants").out
+    target = tmp_path / "wants.txt"
+    said = zones.within("wants", "export", target)
+    assert "2 wants for stream hq" in said.out
+    assert target.read_bytes() == b"sluice-wants 1 hq\ntools a%20b\ntools missing.zip\n"
+
+
+def test_what_is_ignored_later_stays_inside_too(zones: Zones, tmp_path: Path) -> None:
+    with zones.serving() as server:
+        ask(server, "/files/our-tools/Product-X/plan.pdf")
+        ask(server, "/files/our-tools/other")
+    settings = (zones.inside / "zone.yaml").read_text()
+    (zones.inside / "zone.yaml").write_text(settings.replace("corp*", "product-x*"))
+    said = zones.within("wants", "export", tmp_path / "wants.txt")
+    assert "1 want stays here" in said.out
+    assert (tmp_path / "wants.txt").read_bytes() == b"sluice-wants 1 hq\ntools other\n"
+
+
+def test_wants_are_struck_off_only_by_name(zones: Zones) -> None:
+    with zones.serving() as server:
+        for name in ("a%20b", "c", "d"):
+            ask(server, f"/files/our-tools/{name}")
+    said = zones.within("wants", "forget", expect=2)
+    assert "which wants?" in said.err
+    zones.within("wants", "forget", "nothing", expect=2)
+    assert len(noted(zones)) == 3
+    zones.within("wants", "forget", "a%20b")
+    zones.within("wants", "forget", "--repository", "other")
+    assert {each["want"] for each in noted(zones)} == {"c", "d"}
+    assert "forgot 2 wants" in zones.within("wants", "forget", "--all").out
+    assert zones.within("wants").out == "nothing was asked for in vain\n"
+    assert "wants.forgotten" in zones.within("events").out
+
+
+class Roots:
+    """Stands for the ledger's own functions, so that what they are told can be seen."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.added: list[tuple[str, str, str]] = []
+        roots = self
+
+        def add(
+            _tx: object, repository: str, kind: str, wants: Sequence[str], by: str = ""
+        ) -> list[str]:
+            assert kind == "want" and by
+            new = [each for each in wants if (repository, each, kind) not in roots.added]
+            roots.added += [(repository, each, kind) for each in new]
+            return new
+
+        def known(_tx: object, repository: str | None = None) -> list[SimpleNamespace]:
+            return [SimpleNamespace(root=each) for name, each, _ in roots.added
+                    if name == repository]  # fmt: skip
+
+        if not hasattr(records, "RootKind"):
+            kinds = SimpleNamespace(WANT="want")
+            monkeypatch.setattr(records, "RootKind", kinds, raising=False)
+        monkeypatch.setattr(WriteTransaction, "add_roots", add, raising=False)
+        for owner in WriteTransaction.__mro__[1:-1]:
+            monkeypatch.setattr(owner, "roots", known, raising=False)
+
+
+def test_an_import_shows_every_line_and_accepts_only_when_told(
+    zones: Zones, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roots = Roots(monkeypatch)
+    file = tmp_path / "wants.txt"
+    file.write_text("sluice-wants 1 hq\ncentral org.example:lib:1.0\ncentral org.example:z:2\n")
+    said = zones.out("wants", "import", file)
+    assert said.out.count("new  ") == 2 and "org.example:lib:1.0" in said.out
+    assert "2 new wants; --accept" in said.out and roots.added == []
+    assert "accepted 2 wants" in zones.out("wants", "import", file, "--accept").out
+    assert roots.added == [
+        ("central", "org.example:lib:1.0", "want"), ("central", "org.example:z:2", "want"),
+    ]  # fmt: skip
+    again = zones.out("wants", "import", file, "--accept")
+    assert again.out.count("a root already") == 2 and len(roots.added) == 2
+    assert zones.out("events").out.count("wants.accepted") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("sluice-wants 1 other\n", "stream other, which is not one of this zone"),
+        ("sluice-wants 1 hq\nvendor a:b:1\n", "1 line of 1 cannot be accepted"),
+        ("sluice-wants 1 hq\ncentral a:b:1\ncentral org/x\n", "1 line of 2"),
+        ("sluice-wants 1 hq\ntools x\n", "1 line of 1"),
+        ("sluice-wants 1 hq\ncentral a b\n", "line 2"),
+        ("<html>", "cut short"),
+    ],
+)
+def test_a_file_with_one_bad_line_adds_nothing(
+    zones: Zones, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, says: str
+) -> None:
+    roots = Roots(monkeypatch)
+    file = tmp_path / "wants.txt"
+    file.write_text(text)
+    said = zones.out("wants", "import", file, "--accept", expect=2)
+    assert says in said.err and roots.added == []
+
+
+def test_wants_belong_to_their_side(zones: Zones, tmp_path: Path) -> None:
+    zones.out("wants", expect=2)
+    zones.out("wants", "export", tmp_path / "x", expect=2)
+    zones.within("wants", "import", tmp_path / "x", expect=2)
+    assert "cannot be read" in zones.out("wants", "import", tmp_path / "x", expect=2).err
+
+
+def test_a_store_that_can_only_be_read_is_served(zones: Zones) -> None:
+    """Wants are counted then, and said at the end."""
+    # SQLite's readers need what a writer leaves beside the database while it runs.
+    held = Ledger.open(zones.inside / "ledger.sqlite", Seam())
+    with held.write() as tx:
+        tx.set_meta("test", "held open")
+    closed = [zones.inside, *(path for path in zones.inside.rglob("*") if not path.is_symlink())]
+    for path in closed:
+        path.chmod(path.stat().st_mode & ~0o222)
+    try:
+        with ReadOnlyServing(zones.inside) as server:
+            assert ask(server, "/files/our-tools/here.txt") == 200
+            assert ask(server, "/files/our-tools/missing") == 404
+            time.sleep(1.5)
+        log = server.log.read_text()
+    finally:
+        for path in closed:
+            path.chmod(path.stat().st_mode | 0o200)
+        held.close()
+    assert "1 want could not be written down, among them:" in log and "our-tools missing (1)" in log
+    assert noted(zones) == []
+
+
+class ReadOnlyServing(Serving):
+    """The server without root's right to write what it may not."""
+
+    def _command(self) -> list[str]:
+        less = "-dac_override,-dac_read_search,-fowner"
+        drop = [tools.need("setpriv"), f"--bounding-set={less}", f"--inh-caps={less}", "--"]
+        return [*(drop if os.geteuid() == 0 else []), *super()._command()]

@@ -54,53 +54,59 @@ def zones(tmp_path: Path) -> Zones:
     made.configure_inside(
         streams={"hq": inbox}, wants={"ignore": ["corp*"]}, serve={"groups": {"all": "our-tools"}}
     )
-    made.cross("tools")
     return made
 
 
-def test_a_miss_becomes_a_want_and_leaves_as_one_plain_line(zones: Zones, tmp_path: Path) -> None:
-    with zones.serving() as server:
+@pytest.fixture
+def crossed(zones: Zones) -> Zones:
+    """With something that is served inside."""
+    zones.cross("tools")
+    return zones
+
+
+def test_a_miss_becomes_a_want_and_leaves_as_one_plain_line(crossed: Zones, tmp_path: Path) -> None:
+    with crossed.serving() as server:
         for path in ("missing.zip", "missing.zip", "a%20b", "corp/secret.zip", "here.txt"):
             ask(server, f"/files/our-tools/{path}")
         ask(server, "/files/all/missing.zip")  # a want belongs to a repository, not to a group
         ask(server, "/files/unknown/x")
-    found = noted(zones)
+    found = noted(crossed)
     assert [(each["repository"], each["want"], each["count"]) for each in found] == [
         ("our-tools", "missing.zip", 3), ("our-tools", "a b", 1),
     ]  # fmt: skip
-    assert zones.status()["wants"] == 2
-    assert "a%20b" in zones.within("wants").out
+    assert crossed.status()["wants"] == 2
+    assert "a%20b" in crossed.within("wants").out
     target = tmp_path / "wants.txt"
-    said = zones.within("wants", "export", target)
+    said = crossed.within("wants", "export", target)
     assert "2 wants for stream hq" in said.out
     assert target.read_bytes() == b"sluice-wants 1 hq\ntools a%20b\ntools missing.zip\n"
 
 
-def test_what_is_ignored_later_stays_inside_too(zones: Zones, tmp_path: Path) -> None:
-    with zones.serving() as server:
+def test_what_is_ignored_later_stays_inside_too(crossed: Zones, tmp_path: Path) -> None:
+    with crossed.serving() as server:
         ask(server, "/files/our-tools/Product-X/plan.pdf")
         ask(server, "/files/our-tools/other")
-    settings = (zones.inside / "zone.yaml").read_text()
-    (zones.inside / "zone.yaml").write_text(settings.replace("corp*", "product-x*"))
-    said = zones.within("wants", "export", tmp_path / "wants.txt")
+    settings = (crossed.inside / "zone.yaml").read_text()
+    (crossed.inside / "zone.yaml").write_text(settings.replace("corp*", "product-x*"))
+    said = crossed.within("wants", "export", tmp_path / "wants.txt")
     assert "1 want stays here" in said.out
     assert (tmp_path / "wants.txt").read_bytes() == b"sluice-wants 1 hq\ntools other\n"
 
 
-def test_wants_are_struck_off_only_by_name(zones: Zones) -> None:
-    with zones.serving() as server:
+def test_wants_are_struck_off_only_by_name(crossed: Zones) -> None:
+    with crossed.serving() as server:
         for name in ("a%20b", "c", "d"):
             ask(server, f"/files/our-tools/{name}")
-    said = zones.within("wants", "forget", expect=2)
+    said = crossed.within("wants", "forget", expect=2)
     assert "which wants?" in said.err
-    zones.within("wants", "forget", "nothing", expect=2)
-    assert len(noted(zones)) == 3
-    zones.within("wants", "forget", "a%20b")
-    zones.within("wants", "forget", "--repository", "other")
-    assert {each["want"] for each in noted(zones)} == {"c", "d"}
-    assert "forgot 2 wants" in zones.within("wants", "forget", "--all").out
-    assert zones.within("wants").out == "nothing was asked for in vain\n"
-    assert "wants.forgotten" in zones.within("events").out
+    crossed.within("wants", "forget", "nothing", expect=2)
+    assert len(noted(crossed)) == 3
+    crossed.within("wants", "forget", "a%20b")
+    crossed.within("wants", "forget", "--repository", "other")
+    assert {each["want"] for each in noted(crossed)} == {"c", "d"}
+    assert "forgot 2 wants" in crossed.within("wants", "forget", "--all").out
+    assert crossed.within("wants").out == "nothing was asked for in vain\n"
+    assert "wants.forgotten" in crossed.within("events").out
 
 
 class Roots:
@@ -176,17 +182,20 @@ def test_wants_belong_to_their_side(zones: Zones, tmp_path: Path) -> None:
     assert "cannot be read" in zones.out("wants", "import", tmp_path / "x", expect=2).err
 
 
-def test_a_store_that_can_only_be_read_is_served(zones: Zones) -> None:
+def test_a_store_that_can_only_be_read_is_served(crossed: Zones) -> None:
     """Wants are counted then, and said at the end."""
     # SQLite's readers need what a writer leaves beside the database while it runs.
-    held = Ledger.open(zones.inside / "ledger.sqlite", Seam())
+    held = Ledger.open(crossed.inside / "ledger.sqlite", Seam())
     with held.write() as tx:
         tx.set_meta("test", "held open")
-    closed = [zones.inside, *(path for path in zones.inside.rglob("*") if not path.is_symlink())]
+    closed = [
+        crossed.inside,
+        *(path for path in crossed.inside.rglob("*") if not path.is_symlink()),
+    ]
     for path in closed:
         path.chmod(path.stat().st_mode & ~0o222)
     try:
-        with ReadOnlyServing(zones.inside) as server:
+        with ReadOnlyServing(crossed.inside) as server:
             assert ask(server, "/files/our-tools/here.txt") == 200
             assert ask(server, "/files/our-tools/missing") == 404
             time.sleep(1.5)
@@ -196,7 +205,7 @@ def test_a_store_that_can_only_be_read_is_served(zones: Zones) -> None:
             path.chmod(path.stat().st_mode | 0o200)
         held.close()
     assert "1 want could not be written down, among them:" in log and "our-tools missing (1)" in log
-    assert noted(zones) == []
+    assert noted(crossed) == []
 
 
 class ReadOnlyServing(Serving):

@@ -112,6 +112,7 @@ class Serving:
         keys: dict[str, tuple[str, ...]] | None = None,
         repository_key: str = "",
         limits: Limits | None = None,
+        groups: dict[str, tuple[str, ...]] | None = None,
     ) -> None:
         serve = Serve(
             port=0,
@@ -119,6 +120,7 @@ class Serving:
             grace=grace,
             deny=frozenset(deny),
             external_url=external_url,
+            groups=groups or {},
         )
         settings = Settings(
             store=store,

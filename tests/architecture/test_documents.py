@@ -55,6 +55,9 @@ def _keys(heading: str, prefix: str = "") -> set[str]:
     return {word.removeprefix(prefix) for word in found if word.startswith(prefix)}
 
 
+_REST = "### Inside: `require: NAME:`, `serve:` and `wants:`"
+
+
 @pytest.mark.parametrize(
     ("heading", "prefix", "known"),
     [
@@ -62,8 +65,9 @@ def _keys(heading: str, prefix: str = "") -> set[str]:
         ("### Outside: `repositories: NAME:`", "", set(outside.REPOSITORY_KEYS)),
         ("### Outside: `streams: NAME:`", "", set(outside.STREAM_KEYS)),
         ("### Inside: `streams: NAME:`", "", set(inside.STREAM_KEYS)),
-        ("### Inside: `require: NAME:` and `serve:`", "require: NAME: ", set(inside.REQUIRE_KEYS)),
-        ("### Inside: `require: NAME:` and `serve:`", "serve: ", set(inside.SERVE_KEYS)),
+        (_REST, "require: NAME: ", set(inside.REQUIRE_KEYS)),
+        (_REST, "serve: ", set(inside.SERVE_KEYS)),
+        (_REST, "wants: ", set(inside.WANTS_KEYS)),
     ],
 )
 def test_every_setting_is_documented_and_no_other(
@@ -75,7 +79,10 @@ def test_every_setting_is_documented_and_no_other(
 def test_the_example_names_every_setting() -> None:
     for kind, keys in (
         (ZoneKind.OUTSIDE, {*outside.KEYS, *outside.REPOSITORY_KEYS, *outside.STREAM_KEYS}),
-        (ZoneKind.INSIDE, {*inside.KEYS, *inside.STREAM_KEYS, *inside.SERVE_KEYS}),
+        (
+            ZoneKind.INSIDE,
+            {*inside.KEYS, *inside.STREAM_KEYS, *inside.SERVE_KEYS, *inside.WANTS_KEYS},
+        ),
     ):
         text = commented_example(kind, "hq")
         assert [key for key in sorted(keys) if f"{key}:" not in text] == []

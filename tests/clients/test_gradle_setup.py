@@ -1,0 +1,78 @@
+"""A real Gradle with nothing but the init script; Debian's, which is 4.4.1."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from tests.clients.test_serving_http import get
+from tests.support import tools
+from tests.support.maven import artifact, overlay
+from tests.support.served import Published, Serving
+
+BUILD = """
+buildscript {{
+    repositories {{ mavenCentral() }}
+    dependencies {{ classpath 'org.example:plugged:1' }}
+}}
+apply plugin: 'java'
+repositories {{
+    mavenCentral()
+    maven {{ url 'http://127.0.0.1:9/never/asked' }}
+    flatDir {{ dirs 'lib' }}
+}}
+dependencies {{ compile {dependencies} }}
+task show {{
+    doLast {{
+        configurations.compileClasspath.files.each {{ println "path ${{it.name}}" }}
+        buildscript.configurations.classpath.files.each {{ println "plugin ${{it.name}}" }}
+        repositories.each {{ println "repository ${{it.name}}" }}
+    }}
+}}
+"""
+
+
+def gradle(folder: Path, script: bytes, *dependencies: str) -> subprocess.CompletedProcess[str]:
+    folder.mkdir()
+    (folder / "lib").mkdir()
+    (folder / "lib" / "ours-1.jar").write_bytes(b"")
+    listed = ", ".join(f"'{each}'" for each in dependencies)
+    (folder / "build.gradle").write_text(BUILD.format(dependencies=listed))
+    (folder / "settings.gradle").write_text("rootProject.name = 'app'\n")
+    (folder / "init.gradle").write_bytes(script)
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "LC_ALL": "C.UTF-8"}
+    return subprocess.run(
+        [tools.need("gradle"), "--no-daemon", "-q", "-g", str(folder / "home"),
+         "-I", str(folder / "init.gradle"), "show"],
+        cwd=folder, env=environment, text=True, timeout=280, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def test_everything_comes_from_one_repository(tmp_path: Path) -> None:
+    published = Published(tmp_path / "store")
+    for name, coordinates in (("central", "plain"), ("vendor", "plugged")):
+        files = artifact(f"org.example:{coordinates}:1") | artifact(
+            f"org.example:ranged:1.{name == 'vendor':d}"
+        )
+        published.publish(name, files, format="maven", overlay=overlay(files))
+    with Serving(published.store.folder, groups={"public": ("central", "vendor")}) as server:
+        script = get(server, "/setup/gradle/init.gradle")[2]
+        done = gradle(
+            tmp_path / "app", script,
+            "org.example:plain:1", "org.example:ranged:[1.0,2.0)", ":ours:1",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+        rows = set(done.stdout.splitlines())
+        assert {"path plain-1.jar", "path ranged-1.1.jar", "path ours-1.jar"} <= rows
+        assert "plugin plugged-1.jar" in rows
+        assert {row for row in rows if row.startswith("repository")} == {
+            "repository sluice", "repository flatDir",
+        }  # fmt: skip
+        failed = gradle(tmp_path / "missing", script, "org.example:absent:1")
+        assert failed.returncode != 0 and "org.example:absent:1" in failed.stdout, failed.stdout
+    assert ("central", "org.example:absent:1") in {
+        (miss.repository, miss.want) for miss in server.misses
+    } | {(miss.repository, miss.want.replace(":pom:", ":")) for miss in server.misses}
+    published.close()

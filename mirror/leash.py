@@ -9,25 +9,34 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-from collections.abc import Callable
+import subprocess
+from collections.abc import Sequence
+from typing import Any
 
 _PR_SET_PDEATHSIG = 1
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 # Loaded here: between fork and exec nothing may be imported or looked up.
 _prctl = getattr(ctypes.CDLL(None, use_errno=True), "prctl", None)
 
 
-def leash() -> Callable[[], None]:
-    """For ``preexec_fn``: the child gets SIGTERM when the calling thread ends.
+def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """``subprocess.Popen(command, **options)``; SIGTERM ends it when the calling thread ends.
 
-    Elsewhere than on Linux it does nothing.
+    Elsewhere than on Linux it is an ordinary child. Raises what Popen raises.
     """
     parent = os.getpid()
+    # What Python does around a fork swallows exceptions, also those of signal handlers.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
 
     def tie() -> None:
         if _prctl is not None:
             _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
             if os.getppid() != parent:  # it ended before the kernel knew
                 os._exit(1)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
-    return tie
+    try:
+        return subprocess.Popen(command, preexec_fn=tie, **options)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)

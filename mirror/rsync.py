@@ -25,7 +25,7 @@ from urllib.parse import unquote
 
 from manifests import errors
 from manifests.zone.model import Connection
-from mirror.leash import leash
+from mirror import leash
 from mirror.report import SHOWN, Progress, is_index, printable
 
 PARTIAL = ".~sluice~"
@@ -253,7 +253,7 @@ class Rsync:
     ) -> tuple[int, str]:
         with tempfile.TemporaryFile() as complaints:
             try:
-                process = subprocess.Popen(
+                process = leash.start(
                     command,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
@@ -261,7 +261,6 @@ class Rsync:
                     env=self._environment(),
                     pass_fds=(self._lock,),
                     start_new_session=True,
-                    preexec_fn=leash(),
                 )
             except FileNotFoundError as error:
                 raise errors.ConfigError(

@@ -126,6 +126,7 @@ class Zone:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=_heed_interrupts,
         )
 
     def status(self) -> dict[str, Any]:
@@ -408,6 +409,11 @@ def pair(folder: Path, upstreams: Mapping[str, Upstream], **options: Any) -> tup
     """An outside over ``upstreams`` and an inside that trusts it; ``options`` of the stream."""
     outside = Outside.make(folder / "OUT", upstreams, **options)
     return outside, outside.inside(folder / "IN")
+
+
+def _heed_interrupts() -> None:
+    """A test run in the background ignores Ctrl-C, and so would all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def environment() -> dict[str, str]:

@@ -19,7 +19,6 @@ from typing import Self
 
 from tests.support.drive import environment
 
-
 _TOLD = (signal.SIGINT, signal.SIGTERM)
 
 

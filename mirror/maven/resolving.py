@@ -34,6 +34,8 @@ _EXTENSIONS = {"maven-plugin": "jar", "bundle": "jar", "ejb": "jar", "eclipse-pl
 _MAX_EFFECTIVE = 64 << 20
 _MAX_SAID = 64 << 20
 _NAMED = 3
+_TURNS = 5
+_MISSING = re.compile(r"(?:Could not find artifact|Failure to find) [^\s:]+:([^\s:,]+):")
 
 
 @dataclass(slots=True)
@@ -84,14 +86,25 @@ class Maven:
         """Resolve dependencies and plugins of a project, with its modules."""
         plugin = self._plugin("maven-dependency-plugin")
         reasons: list[str] = []
-        # One after the other: a plugin that nobody has must not keep dependencies away.
-        for goal in ("resolve", "resolve-plugins"):
+        left_out: list[str] = []
+        # One after the other, and what nobody has left out: it must not keep the others away.
+        for turn, goal in enumerate(["resolve", *["resolve-plugins"] * _TURNS]):
             words = ["-fae", f"{plugin}:{goal}"]
-            code, said = self._run(pom.parent, words, pom, again=goal != "resolve")
-            if code:
-                found = [f"{module}: {reason}" for module, reason in _failures(said)]
-                reasons += found[:_NAMED] or [_last_error(said)]
-        return Resolved({name: "; ".join(reasons)} if reasons else {})
+            if left_out:
+                words.append(f"-DexcludeArtifactIds={','.join(left_out)}")
+            code, said = self._run(pom.parent, words, pom, again=turn > 0)
+            if not code:
+                if turn > 0:
+                    break
+                continue
+            found = [f"{module}: {reason}" for module, reason in _failures(said)]
+            reasons += found[:_NAMED] or [_last_error(said)]
+            missing = _MISSING.search(" ".join(found))
+            if turn > 0 and (missing is None or missing[1] in left_out):
+                break
+            if missing is not None:
+                left_out.append(missing[1])
+        return Resolved({name: "; ".join(dict.fromkeys(reasons))} if reasons else {})
 
     def managed(self, bom: str) -> list[str]:
         """The coordinates that a BOM manages, by Maven's effective model.

@@ -1,0 +1,88 @@
+"""What zone.yaml says of Maven repositories, and every way to say it wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from manifests.errors import ConfigError
+from manifests.formats import FORMATS
+from manifests.zone import Maven, Nexus, OutsideZone, Repository, Upstream, parse
+
+FOLDER = Path("/zone")
+
+
+def repository(text: str) -> Repository:
+    zone = parse(f"zone: outside\nrepositories:\n  r: {{{text}}}\n", FOLDER, FORMATS)
+    assert isinstance(zone, OutsideZone)
+    return zone.repositories["r"]
+
+
+def test_everything_that_can_be_asked_for() -> None:
+    found = repository(
+        "format: maven, upstream: system, artifacts: ['junit:junit:4.13.2', 'g:a:jar:tests:1'],"
+        " boms: 'g:bom:1', projects: [builds/app/pom.xml], include: {sources: true},"
+        " capture: {listen: '127.0.0.1:8082'}"
+    )
+    assert found.upstream == Upstream(system=True)
+    assert found.upstream.transport == "http"
+    assert found.maven == Maven(
+        artifacts=("junit:junit:4.13.2", "g:a:jar:tests:1"),
+        boms=("g:bom:1",),
+        projects=(FOLDER / "builds/app/pom.xml",),
+        sources=True,
+        listen=("127.0.0.1", 8082),
+    )
+
+
+def test_a_nexus_with_its_user() -> None:
+    found = repository(
+        "format: maven, upstream: {nexus: 'http://127.0.0.1:8081/', repository: maven-releases,"
+        " username: sync, password_file: secrets/nexus}"
+    )
+    assert found.upstream.nexus == Nexus(url="http://127.0.0.1:8081", repository="maven-releases")
+    assert found.upstream.urls == ("http://127.0.0.1:8081/repository/maven-releases/",)
+    assert found.connection.username == "sync"
+    assert found.connection.password_file == FOLDER / "secrets/nexus"
+
+
+def test_a_whole_folder_or_module() -> None:
+    assert repository("format: maven, upstream: 'file:///srv/maven/'").upstream.transport == "file"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "format: yum, upstream: 'http://h/', artifacts: ['a:b:1']",
+        "format: files, upstream: 'http://h/', capture: {listen: '127.0.0.1:1'}",
+        "format: yum, upstream: system",
+        "format: maven, upstream: system, arches: [noarch]",
+        "format: maven, upstream: system, include: ['*.jar']",
+        "format: maven, upstream: system, include: {source: true}",
+        "format: maven, upstream: system, metadata: verbatim",
+        "format: maven, upstream: systems",
+        "format: maven, upstream: {nexus: 'http://h'}",
+        "format: maven, upstream: {repository: r}",
+        "format: maven, upstream: {nexus: 'ftp://h', repository: r}",
+        "format: maven, upstream: {nexus: 'http://u:p@h', repository: r}",
+        "format: maven, upstream: {nexus: 'http://h', repository: '../x'}",
+        "format: maven, upstream: {nexus: 'http://h', repository: r, password: p}",
+        "format: maven, upstream: {nexus: 'http://h', repository: r, username: u}, username: v",
+        "format: maven, upstream: {nexus: 'http://h', repository: r, password_file: f}",
+        "format: maven, upstream: {url: 'http://h/', username: u}",
+        "format: maven, upstream: system, artifacts: ['a:b']",
+        "format: maven, upstream: system, artifacts: ['../a:b:1']",
+        "format: maven, upstream: system, artifacts: []",
+        "format: maven, upstream: system, boms: ['a:b:jar:1']",
+        "format: maven, upstream: system, capture: {listen: here}",
+        "format: maven, upstream: system, capture: {}",
+        "format: maven, upstream: 'file:///srv/maven', artifacts: ['a:b:1']",
+        "format: maven, upstream: 'rsync://h/m/', capture: {listen: '127.0.0.1:1'}",
+    ],
+)
+def test_mistakes_are_told_with_their_line(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        repository(text)
+    assert "line" in caught.value.where
+    assert caught.value.remedy

@@ -162,9 +162,7 @@ class CrawlSource:
                     self._leave_out(run, wanted)
                 elif not defer or self._is_new(run, wanted):
                     if defer and not _comes_first(wanted):
-                        if not self._take_known(run, wanted):
-                            run.later.append(wanted)
-                            run.needed += wanted.size or 0
+                        self._defer(run, wanted)
                         continue
                     followers = self._at_hand(run, wanted)
                     if followers is not None:
@@ -177,6 +175,20 @@ class CrawlSource:
                 sources.append(iter(self._arrived(run, got)))
         if run.silent is not None and not run.answered:
             raise run.silent
+
+    def _defer(self, run: _Run, wanted: Wanted) -> None:
+        """Enter what is here and was proved before; leave the rest for later.
+
+        Bytes may be here by way of another repository, or although they were left out.
+        """
+        known = self._held(run, wanted)
+        before = None if self._previous is None else self._previous.lookup(wanted.path)
+        proved = before is not None and known == (before.digest, before.size)
+        if known is not None and (proved or not wanted.parse):
+            self._take_known(run, wanted)
+            return
+        run.later.append(wanted)
+        run.needed += 0 if known is not None else wanted.size or 0
 
     def _is_new(self, run: _Run, wanted: Wanted) -> bool:
         if wanted.path in run.entries:

@@ -45,11 +45,18 @@ class Listing:
     def assets(self) -> list[Asset]:
         """All of them. Raises UpstreamError, MalformedIndex, OversizedIndex."""
         rows, token = self._resumed()
-        if token is not None:
+        if token is None:
+            self._begin()
+            return list(self._pages(""))
+        try:
+            return [*rows, *self._pages(token)]
+        except errors.UpstreamError as error:
+            # A token that Nexus no longer knows is a 406 or a 500. If it lists at all, that
+            # was the reason: from the beginning.
             try:
-                return [*rows, *self._pages(token)]
-            except errors.UpstreamRefused:
-                pass  # the token is no longer known: from the beginning
+                self._page("")
+            except errors.UpstreamError:
+                raise error from None
         self._begin()
         return list(self._pages(""))
 

@@ -1,8 +1,8 @@
 """A small Nexus Repository 3: its assets API with pages, errors and logins, and its files.
 
 Written from Sonatype's documentation of the REST API ("Assets API", "Pagination"): pages follow
-each other by ``continuationToken``, an unknown token is a 406, an unknown repository a 404, a user
-without privileges gets 403, a wrong password 401. ``era`` 313 leaves out what Nexus 3.13 did not
+each other by ``continuationToken``, an unknown token is a 406 (a real 3.71 answers 500), an unknown
+repository a 404, a wrong password 401. ``era`` 313 leaves out what Nexus 3.13 did not
 tell: ``fileSize``, ``lastModified``, SHA-256. A proxy fetches what it has not cached when it is
 asked for the file.
 """
@@ -78,7 +78,7 @@ class Nexus:
         tokens = {hashlib.md5(str(n).encode()).hexdigest(): n
                   for n in range(self.page, len(names), self.page)}  # fmt: skip
         if token and token not in tokens:
-            return Said(406, b"")
+            return Said(406 if self.era < 370 else 500, b"")
         start = tokens.get(token, 0)
         items = self.odd([self._asset(name) for name in names[start : start + self.page]])
         following = start + self.page
@@ -95,7 +95,7 @@ class Nexus:
         asset: dict[str, Any] = {
             # As a Nexus behind another name tells it: of no use to anybody else.
             "downloadUrl": f"http://nexus.example.org/repository/{self.repository}/{path}",
-            "path": path if self.era <= 370 else f"/{path}",
+            "path": path if self.era < 370 else f"/{path}",
             "id": base64.b64encode(path.encode()).decode(),
             "repository": self.repository,
             "format": "maven2",

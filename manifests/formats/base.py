@@ -169,9 +169,9 @@ class Crawl(Protocol):
     is absent or refused, in any order, and returns what else is wanted, lazily: a body must
     stay readable until the answer is exhausted. Asking twice for one path is one
     request. In between it may say what is ``LeftOut``, also of files that came before.
-    For a ``late`` file that the previous tree has at its path ``feed`` is not called. A crawl may want
-    paths under ``.sluice/`` (an upstream's files never get there by themselves). ``facts`` is
-    called at the end: more such files.
+    For a ``late`` file that the previous tree has at its path ``feed`` is not called. A crawl
+    may want paths under ``.sluice/`` (an upstream's files never get there by themselves).
+    ``facts`` is called at the end: more such files.
     """
 
     def start(self) -> Iterable[Wanted | LeftOut]: ...

@@ -54,14 +54,12 @@ def only = {{ repositories ->
         if (place.hasProperty('allowInsecureProtocol')) {{ place.allowInsecureProtocol = true }}
     }}
 }}
-if (gradle.metaClass.respondsTo(gradle, 'settingsEvaluated', Closure) || true) {{
-    gradle.settingsEvaluated {{ settings ->
-        if (settings.hasProperty('pluginManagement')) {{
-            only(settings.pluginManagement.repositories)
-        }}
-        if (settings.hasProperty('dependencyResolutionManagement')) {{
-            only(settings.dependencyResolutionManagement.repositories)
-        }}
+gradle.settingsEvaluated {{ settings ->
+    if (settings.hasProperty('pluginManagement')) {{
+        only(settings.pluginManagement.repositories)
+    }}
+    if (settings.hasProperty('dependencyResolutionManagement')) {{
+        only(settings.dependencyResolutionManagement.repositories)
     }}
 }}
 allprojects {{

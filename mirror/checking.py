@@ -15,6 +15,7 @@ from manifests.zone.model import Signers
 from mirror.report import printable
 from store import checks, openpgp
 from store.blobs import BlobBatch
+from store.keyfiles import read_key_file
 from store.store import Store
 
 _KEY_REMEDY = "check the keys in `signed_by`; if the vendor has a new one, verify its fingerprint"
@@ -70,15 +71,7 @@ def read_keys(signers: Signers) -> Keys:
     """Read the keys that zone.yaml names. Raises ConfigError."""
     files: dict[str, bytes] = {}
     for path in signers.signed_by:
-        try:
-            with path.open("rb") as file:
-                data = file.read(openpgp.MAX_KEYS_BYTES + 1)
-        except OSError as error:
-            raise errors.ConfigError(
-                f"the key cannot be read: {error.strerror}",
-                where=str(path),
-                remedy="put the vendor's public key there, or change `signed_by`",
-            ) from error
+        data = read_key_file(path, openpgp.MAX_KEYS_BYTES + 1)
         for key in openpgp.read_keys(data, where=str(path)):
             files[f"{KEYS}{key.fingerprint.upper()}.asc"] = key.armored
     rows = tuple(sorted(files.items()))

@@ -12,7 +12,13 @@ from manifests.formats.base import KEYS, Problem, Spec
 from manifests.zone import InsideZone, Signers, Zone
 from sluice.text import some
 from store import checks
-from store.openpgp import RepositoryKey, passphrase, read_keys, verify_signed
+from store.keyfiles import read_key_file
+from store.openpgp import (
+    RepositoryKey,
+    passphrase,
+    read_keys,
+    verify_signed,
+)
 from store.records import Publication
 from store.store import Store
 
@@ -30,18 +36,7 @@ def repository_key(zone: Zone) -> RepositoryKey | None:
 
 def read_key_files(paths: Sequence[Path]) -> list[bytes]:
     """Armored public keys from the files that zone.yaml names. Raises ConfigError."""
-    keys = []
-    for path in paths:
-        try:
-            with path.open("rb") as file:
-                keys.append(file.read(_MAX_KEY))
-        except OSError as error:
-            raise ConfigError(
-                f"the key cannot be read: {error.strerror}",
-                where=str(path),
-                remedy="put the vendor's public key there, or change `signed_by` in zone.yaml",
-            ) from error
-    return keys
+    return [read_key_file(path, _MAX_KEY) for path in paths]
 
 
 class InsideChecks:
@@ -96,27 +91,15 @@ class InsideChecks:
         previous = (
             (live.tree, live.overlay) if live is not None and live.format == format_name else None
         )
-        return derive_overlay(self._store, self._zone, format_name, repository, tree, previous)
-
-
-def derive_overlay(
-    store: Store,
-    zone: Zone,
-    format_name: str,
-    repository: str,
-    tree: Digest,
-    previous: tuple[Digest, Digest | None] | None = None,
-) -> Digest | None:
-    """The overlay of a tree, kept in the store; the caller holds the shared lock."""
-    kept = checks.derive_overlay(
-        store,
-        format_name,
-        Spec(repository),
-        tree,
-        previous=previous,
-        signer=repository_key(zone),
-    )
-    return None if kept is None else kept.digest
+        kept = checks.derive_overlay(
+            self._store,
+            format_name,
+            Spec(repository),
+            tree,
+            previous=previous,
+            signer=repository_key(self._zone),
+        )
+        return None if kept is None else kept.digest
 
 
 def offer_keys(store: Store, live: Publication, actor: str) -> list[str]:

@@ -13,13 +13,13 @@ Rules, for the newest accepted state table of a stream:
   snapshot arrives that the zone did not know when it was moved.
 - A late bundle never changes a publication.
 - A repository that the state table no longer names keeps its last publication;
-  `withdrawn` names it. Nothing is held for it.
+  status names it. Nothing is held for it.
 - A served name belongs to the stream that took it first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -384,13 +384,3 @@ def _same(old: Hold | None, new: Hold) -> bool:
         new.remedy,
         new.kind,
     )
-
-
-def withdrawn(tx: ReadTransaction, newest: Known) -> Iterator[Publication]:
-    """What is live although the newest state table no longer names it."""
-    for publication in tx.publications():
-        if (
-            publication.stream == newest.manifest.stream
-            and newest.manifest.state.row(publication.source_repository) is None
-        ):
-            yield publication

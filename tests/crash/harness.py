@@ -53,8 +53,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
-
 from manifests import errors
 from manifests.durable import Durable
 from store.seam import Kind, Operation, Seam
@@ -361,11 +359,17 @@ def fail_at_each(
         root = scenario.prepare(_fresh(folder / "fault"))
         fault = _Fault(number, code, kinds, lasting)
         with _About(f"operation {number} refused"):
-            with pytest.raises(errors.StoreError) as caught:
+            try:
                 scenario.run(root, Seam(fault))
-            assert fault.refused
-            assert caught.value.remedy, "an operator must be told what to do"
-            scenario.finish(root, fault.promised)
+            except errors.StoreError as error:
+                assert fault.refused, "the run failed by itself"
+                assert error.remedy, "an operator must be told what to do"
+                scenario.finish(root, fault.promised)
+            else:
+                # Digests that depend on the time share folders by chance, so a run may
+                # make a folder less than the recorded one and end before its turn comes.
+                assert not fault.refused, "a refused operation was not reported"
+                return number
     return count
 
 

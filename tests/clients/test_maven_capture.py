@@ -24,8 +24,8 @@ from store.store import Store
 from store.views import StoredView
 from tests.support import tools
 from tests.support.drive import ROOT, Outside
-from tests.support.maven import SPACE, artifact, mvn, place, pom
-from tests.support.mavenweb import DEBIAN, DebianRepository, MavenWeb, Said
+from tests.support.maven import SPACE, artifact, help_plugin, jar, mvn, place, pom
+from tests.support.mavenweb import DEBIAN, DebianRepository, Layers, MavenWeb, Said
 
 PLUGINS = {
     "maven-clean-plugin": "3.2.0",
@@ -318,11 +318,54 @@ def test_a_standing_proxy_serves_build_servers(tmp_path: Path) -> None:
     assert roots(zone) == {jar: "captured"}
 
 
-def test_a_bom_brings_what_it_manages(tmp_path: Path, debian: MavenWeb) -> None:
-    """Debian has no help plugin: the BOM itself still comes, and the rest is named."""
+def test_a_bom_whose_content_cannot_be_told_still_comes(tmp_path: Path, debian: MavenWeb) -> None:
+    """Debian has no help plugin, and what was left out is named."""
     bom = pom("org.example:bom:1", packaging="pom")
     debian.odd = {place("org.example:bom:1", ".pom"): bom}
     zone = outside(tmp_path, debian, boms=["org.example:bom:1"])
     said = zone.sluice("sync")
     assert "org.example:bom:1" in said.err
     assert "maven-help-plugin" in said.err
+
+
+def test_a_bom_brings_what_it_manages(tmp_path: Path, debian: MavenWeb) -> None:
+    """Through its parent, an imported BOM and properties; with sources, whatever a type is for."""
+
+    def managed(*rows: str) -> str:
+        return f"<dependencyManagement><dependencies>{''.join(rows)}</dependencies>" \
+               "</dependencyManagement>"  # fmt: skip
+
+    def row(name: str, version: str, more: str = "") -> str:
+        return (f"<dependency><groupId>org.example</groupId><artifactId>{name}</artifactId>"
+                f"<version>{version}</version>{more}</dependency>")  # fmt: skip
+
+    def bom(name: str, extra: str, **words: str) -> dict[str, bytes]:
+        at = f"org.example:{name}:1"
+        return {place(at, ".pom"): pom(at, packaging="pom", extra=extra, **words)}
+
+    extra = place("org.example:one:2", "-linux.jar")
+    libraries = artifact("org.example:one:2", dependencies=["org.example:deeper:1"])
+    libraries |= artifact("org.example:two:3") | artifact("org.example:three:4")
+    libraries |= artifact("org.example:deeper:1")
+    libraries |= {place("org.example:two:3", "-tests.jar"): jar(), extra: jar()}
+    libraries |= {place("org.example:one:2", "-sources.jar"): jar()}
+    boms = bom("other", managed(row("three", "4")))
+    boms |= bom("above", managed(row("two", "3", "<type>test-jar</type>"), row("two", "3")))
+    boms |= bom(
+        "bom",
+        "<properties><of.one>2</of.one></properties>" + managed(
+            row("one", "${of.one}"), row("one", "${of.one}", "<classifier>linux</classifier>"),
+            row("other", "1", "<type>pom</type><scope>import</scope>"),
+        ),
+        parent="org.example:above:1",
+    )  # fmt: skip
+    unasked = artifact("org.example:unasked:1")
+    debian.files = Layers(help_plugin() | libraries | boms | unasked, DebianRepository())
+    zone = outside(tmp_path, debian, boms=["org.example:bom:1"], include={"sources": True})
+    said = zone.sluice("sync")
+    assert "central" not in zone.holds(), said.err
+    with zone.store() as store, store.ledger.read() as tx:
+        newest = tx.newest_snapshot("", "central")
+        assert newest is not None
+        tree = {entry.path for entry in store.tree(newest.snapshot.tree).entries()}
+    assert {path for path in tree if path.startswith("org/example/")} == {*libraries, *boms}

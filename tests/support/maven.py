@@ -128,13 +128,13 @@ _DESCRIPTOR = """<plugin><name>Show</name><groupId>org.example.tools</groupId>
 
 
 @cache
-def _mojo() -> bytes:
-    """The compiled class of a plugin that shows a project's class path."""
+def _mojo(text: str, *libraries: str) -> bytes:
+    """The compiled class of a plugin, with these libraries of Maven's."""
     with TemporaryDirectory() as folder:
         source = Path(folder) / "Show.java"
-        source.write_text(_MOJO)
-        libraries = ":".join(map(str, sorted(LIBRARIES.glob("maven-plugin-api*.jar"))))
-        tools.run([tools.need("javac"), "--release", "8", "-nowarn", "-cp", libraries,
+        source.write_text(text)
+        found = [str(each) for name in libraries for each in LIBRARIES.glob(f"maven-{name}*.jar")]
+        tools.run([tools.need("javac"), "--release", "8", "-nowarn", "-cp", ":".join(found),
                    "-d", folder, source])  # fmt: skip
         return (Path(folder) / "demo" / "Show.class").read_bytes()
 
@@ -146,9 +146,55 @@ def plugin(version: str) -> dict[str, bytes]:
     return {
         place(coordinates, ".pom"): pom(coordinates, packaging="maven-plugin"),
         place(coordinates, ".jar"): jar(
-            {"META-INF/maven/plugin.xml": descriptor, "demo/Show.class": _mojo()}
+            {"META-INF/maven/plugin.xml": descriptor, "demo/Show.class": _mojo(_MOJO, "plugin-api")}
         ),
     }
+
+
+_EFFECTIVE = """
+package demo;
+import java.io.*;
+import org.apache.maven.model.io.xpp3.MavenXpp3Writer;
+import org.apache.maven.plugin.*;
+import org.apache.maven.project.MavenProject;
+public class Show extends AbstractMojo {
+    private MavenProject project;
+    private File output;
+    public void execute() throws MojoExecutionException {
+        try (Writer writer = new OutputStreamWriter(new FileOutputStream(output), "UTF-8")) {
+            new MavenXpp3Writer().write(writer, project.getModel());
+        } catch (IOException error) { throw new MojoExecutionException("cannot write", error); }
+    }
+}
+"""
+_EFFECTIVE_DESCRIPTOR = """<plugin><name>Help</name><groupId>org.apache.maven.plugins</groupId>
+<artifactId>maven-help-plugin</artifactId><version>9.9</version><goalPrefix>help</goalPrefix>
+<mojos><mojo><goal>effective-pom</goal><requiresProject>true</requiresProject>
+<implementation>demo.Show</implementation><language>java</language>
+<instantiationStrategy>per-lookup</instantiationStrategy><parameters>
+<parameter><name>project</name><type>org.apache.maven.project.MavenProject</type></parameter>
+<parameter><name>output</name><type>java.io.File</type></parameter></parameters><configuration>
+<project implementation="org.apache.maven.project.MavenProject" default-value="${project}"/>
+<output implementation="java.io.File">${output}</output></configuration></mojo></mojos></plugin>"""
+
+
+def help_plugin() -> dict[str, bytes]:
+    """Stands for maven-help-plugin, which Debian has not: ``effective-pom`` by Maven's own model.
+
+    With the index by which its newest release is found.
+    """
+    coordinates = "org.apache.maven.plugins:maven-help-plugin:9.9"
+    files = {
+        **artifact("org.codehaus.plexus:plexus-utils:1.1"),  # Maven gives it to every plugin
+        place(coordinates, ".pom"): pom(coordinates, packaging="maven-plugin"),
+        place(coordinates, ".jar"): jar(
+            {
+                "META-INF/maven/plugin.xml": _EFFECTIVE_DESCRIPTOR.encode(),
+                "demo/Show.class": _mojo(_EFFECTIVE, "plugin-api", "core", "model"),
+            }
+        ),
+    }
+    return files | overlay(files)
 
 
 def settings(folder: Path, url: str) -> Path:

@@ -160,3 +160,14 @@ class DebianRepository:
                 group = str(place.parent.parent.relative_to(self._folder)).replace("/", ".")
                 return write(Metadata(group, name, versions=tuple(in_order(versions))))
         return None
+
+
+class Layers:
+    """The first of several places that has a file."""
+
+    def __init__(self, *places: Files | Mapping[str, bytes]) -> None:
+        self._places = places
+
+    def get(self, path: str) -> bytes | None:
+        found = (place.get(path) for place in self._places)
+        return next((data for data in found if data is not None), None)

@@ -12,9 +12,13 @@ from manifests.state import Snapshot
 SHOWN = 20
 """How many names a message or a hold lists; the total is always told too."""
 
-INDEXES: Mapping[str, tuple[str, ...]] = {"yum": ("repodata/",)}
-"""Folders that hold only indexes, by format: fetched after what they list, and not counted
-when removals are, since every publication renames the files in them."""
+INDEXES: Mapping[str, tuple[str, ...]] = {
+    "yum": ("repodata/",),
+    "oci": ("_manifests/", "_blobs/"),
+}
+"""Folders that are not counted when removals are, by format: what is in them is named by its
+content, so every publication renames it. Of images the tags count. rsync fetches these folders
+after what they list."""
 
 
 class Progress(Protocol):

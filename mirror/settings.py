@@ -18,6 +18,9 @@ from store.records import AcceptedMissing, StoredSnapshot
 def spec_of(repository: zone.Repository) -> Spec:
     """What the format needs to know of a repository."""
     filters = repository.filters
+    options: dict[str, object] = {"extra": repository.extra} if repository.extra else {}
+    if repository.format == "oci":
+        options |= repository.oci.asked.options
     return Spec(
         name=repository.name,
         include=filters.include,
@@ -25,7 +28,7 @@ def spec_of(repository: zone.Repository) -> Spec:
         arches=filters.arches,
         newest=filters.newest,
         metadata=repository.metadata.value,
-        options={"extra": repository.extra} if repository.extra else {},
+        options=options,
     )
 
 

@@ -6,11 +6,12 @@ from manifests.errors import ConfigError
 from manifests.formats.base import Format
 from manifests.formats.files import FilesFormat
 from manifests.formats.maven import MavenFormat
+from manifests.formats.oci import OciFormat
 from manifests.formats.yum import YumFormat
 
 #: Every format that Sluice knows, by its name.
 FORMATS: dict[str, Format] = {
-    each.name: each for each in (FilesFormat(), MavenFormat(), YumFormat())
+    each.name: each for each in (FilesFormat(), MavenFormat(), OciFormat(), YumFormat())
 }
 
 

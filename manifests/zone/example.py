@@ -31,7 +31,7 @@ _OUTSIDE = """
 # What is mirrored. Names: a-z 0-9 . _ - only; they become part of the URL inside.
 repositories:
   #baseos:
-    #format: yum                             # yum, maven, or files (any folder as it is)
+    #format: yum                             # yum, maven, oci, or files (any folder as it is)
     #upstream: "rsync://mirror.example.org/baseos/" # http(s)://, file://; [a, b] mirrors
     #signed_by: keys/vendor.asc              # who must have signed repomd.xml; or a list
     #check_packages: true                    # check the signature of every package too
@@ -65,6 +65,15 @@ repositories:
   #vendor:
     #format: maven
     #upstream: {{nexus: "http://nexus.example.org:8081", repository: maven-releases}}
+  #platform:
+    #format: oci
+    #upstream: https://registry.example.com  # or file:///path of an OCI layout or archive
+    #images: [{{name: team/app, tags: ["v1.*", latest]}}, {{name: "base/*", newest: 3}}]
+    #referrers: true                         # signatures and SBOMs too
+    #replaces: registry.example.com          # the registry that clients inside know
+    #strict: true                            # hold everything if one image fails
+    #clients: docker-1.13                    # warn of images that these cannot pull
+    #auth_file: secrets/auth.json            # names and passwords, as podman keeps them
 
 # Where it goes: one stream for each inside zone.
 streams:

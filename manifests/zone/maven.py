@@ -12,22 +12,12 @@ from manifests.zone.reader import Section, Value
 from manifests.zone.urls import read_listen, read_mirrors, read_web_url
 
 MAVEN_KEYS = ("artifacts", "boms", "projects", "capture")
-_OTHERS = ("exclude", "arches", "newest", "metadata", "extra")
+MAVEN_FOREIGN = ("exclude", "arches", "newest", "metadata", "extra")
+"""Keys of other formats that mean nothing here."""
 _REPOSITORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 _UPSTREAM_EXAMPLE = (
     "write `upstream: system`, https://host/path/ or {nexus: https://host, repository: NAME}"
 )
-
-
-def refuse_foreign(section: Section, kind: str) -> None:
-    """Raise ConfigError for keys that mean nothing to a repository of this format."""
-    for key in _OTHERS if kind == "maven" else MAVEN_KEYS:
-        if key in section.entries:
-            value = section.at(key)
-            value.fail(
-                f"`{value.path}` means nothing to a repository of format {kind}",
-                "remove it" if kind == "maven" else "remove it, or write `format: maven`",
-            )
 
 
 def read_maven_upstream(value: Value) -> tuple[Upstream, Section | None]:

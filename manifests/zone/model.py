@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from manifests.digest import Digest
+from manifests.formats.oci.rules import Asked
 
 GIB = 1 << 30
 DAY = 86_400.0
@@ -164,6 +165,15 @@ class Maven:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Oci:
+    """What is asked of a registry."""
+
+    asked: Asked = field(default_factory=Asked)
+    auth_file: Path | None = None
+    """Where podman and Docker keep the names and passwords of registries."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Repository:
     """A repository that an outside zone mirrors."""
 
@@ -181,6 +191,7 @@ class Repository:
     together: str | None = None
     connection: Connection = Connection()
     maven: Maven = Maven()
+    oci: Oci = Oci()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,8 @@ from manifests.zone.common import (
     read_part_names,
     read_signers,
 )
-from manifests.zone.maven import MAVEN_KEYS, read_maven, read_maven_upstream, refuse_foreign
+from manifests.zone.foreign import refuse_foreign
+from manifests.zone.maven import MAVEN_KEYS, read_maven, read_maven_upstream
 from manifests.zone.model import (
     GIB,
     Connection,
@@ -27,6 +28,7 @@ from manifests.zone.model import (
     Repository,
     Retain,
 )
+from manifests.zone.oci import OCI_KEYS, read_oci, read_oci_upstream
 from manifests.zone.reader import Section, Value, nearest
 from manifests.zone.urls import read_carrier, read_upstream, read_web_url
 
@@ -69,6 +71,7 @@ REPOSITORY_KEYS = (
     "together",
     *_CONNECTION_KEYS,
     *MAVEN_KEYS,
+    *OCI_KEYS,
 )
 _INSIDE_ONLY = "in the zone.yaml of an inside zone; this one is outside"
 _ARCH = re.compile(r"[A-Za-z0-9_]{1,32}")
@@ -96,6 +99,8 @@ def _repository(name: str, value: Value, folder: Path, formats: Collection[str])
     refuse_foreign(section, kind)
     if kind == "maven":
         return _maven(name, section, folder)
+    if kind == "oci":
+        return _oci(name, section, folder)
     filters = _filters(section)
     metadata = Metadata(section.get("metadata", lambda v: v.choice(tuple(Metadata)), "auto"))
     if metadata is Metadata.VERBATIM and filters:
@@ -138,6 +143,20 @@ def _maven(name: str, section: Section, folder: Path) -> Repository:
         together=section.get("together", Value.name, None),
         connection=connection,
         maven=maven,
+    )
+
+
+def _oci(name: str, section: Section, folder: Path) -> Repository:
+    return Repository(
+        name=name,
+        format="oci",
+        upstream=section.need("upstream", read_oci_upstream, "https://registry.example.com"),
+        keep=section.get("keep", lambda v: v.integer(1, 10_000), 5),
+        signers=read_signers(section, folder),
+        max_removals=section.get("max_removals", Value.percent, 0.3),
+        together=section.get("together", Value.name, None),
+        connection=_connection(section, folder),
+        oci=read_oci(section, folder),
     )
 
 

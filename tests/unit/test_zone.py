@@ -33,7 +33,7 @@ from manifests.zone import (
 )
 
 FOLDER = Path("/srv/zone")
-FORMATS = frozenset({"yum", "files", "maven"})
+FORMATS = frozenset({"yum", "files", "maven", "oci"})
 DIGEST = "0123456789abcdef" * 4
 
 

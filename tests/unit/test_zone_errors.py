@@ -10,7 +10,7 @@ from manifests.errors import ConfigError
 from manifests.zone import parse
 
 FOLDER = Path("/srv/zone")
-FORMATS = frozenset({"yum", "files", "maven"})
+FORMATS = frozenset({"yum", "files", "maven", "oci"})
 
 
 def refused(text: str) -> ConfigError:

@@ -14,7 +14,7 @@ from manifests.errors import ConfigError
 from manifests.zone import ZoneKind, commented_example, parse
 
 FOLDER = Path("/srv/zone")
-FORMATS = frozenset({"yum", "files", "maven"})
+FORMATS = frozenset({"yum", "files", "maven", "oci"})
 
 
 def refused(text: str) -> None:

@@ -1,0 +1,346 @@
+"""Asks a registry for images: names, tags, manifests, and all that these name.
+
+OCI Distribution Specification 1.1; the catalog is that of Docker's Registry HTTP API V2. Whatever
+goes wrong is remembered for the image that it belongs to, and the others go on: nothing that a
+registry sends ends the crawl. At its end ``outcome`` says what makes up the tree.
+
+A tag is asked for without a promise, its manifest read, and everything below comes by digest. What
+the store has by its digest is asked of nobody, so that a tag that did not move costs one request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from manifests.errors import ConfigError, FormatError
+from manifests.formats.base import (
+    Absent,
+    Found,
+    LeftOut,
+    Refused,
+    Result,
+    Spec,
+    TreeView,
+    Unchanged,
+    Wanted,
+)
+from manifests.formats.oci import asking, document, facts, media
+from manifests.formats.oci.asking import (
+    GONE,
+    MAX_BLOB,
+    MAX_DOCUMENTS,
+    MOST_PAGES,
+    PAGE,
+    BlobNote,
+    DocumentNote,
+    Image,
+    PageNote,
+    ReferrersNote,
+    digest_of,
+    failure,
+)
+from manifests.formats.oci.check import MAX_DEPTH
+from manifests.formats.oci.document import Descriptor, Index, Manifest
+from manifests.formats.oci.graph import Graph
+from manifests.formats.oci.layout import (
+    FACTS,
+    attached_tags,
+    is_image,
+    is_tag,
+    manifest_path,
+    shown,
+    tag_path,
+)
+from manifests.formats.oci.outcome import Outcome, settle
+from manifests.formats.oci.rules import asked, wanted_platform
+from manifests.formats.oci.tags import select
+from manifests.tree import Entry
+
+_ATTESTED = "vnd.docker.reference.digest"
+"""BuildKit's annotation: which manifest of an index an attestation is about."""
+
+
+class OciCrawl:
+    """One run. Raises ConfigError for options that ask for nothing."""
+
+    def __init__(self, spec: Spec, previous: TreeView | None) -> None:
+        self._spec = spec
+        self._asked = asked(spec)
+        if not self._asked.images:
+            raise ConfigError(
+                "no images: nothing says what of this registry is wanted",
+                where=spec.name,
+                remedy="name `images`",
+            )
+        self._previous = previous
+        self.images: dict[str, Image] = {}
+        self.graph = Graph()
+        self.uncatalogued = ""
+        """Why the registry's catalog could not be read to its end."""
+        self.bad_names: list[str] = []
+        self._api: bool | None = None
+        """Whether the registry lists referrers itself; None: not known yet."""
+        self._unasked: list[ReferrersNote] = []
+        self._outcome: Outcome | None = None
+        self._pages = 0
+
+    def start(self) -> Iterator[Wanted | LeftOut]:
+        if any(rule.is_glob for rule in self._asked.images):
+            yield asking.page(f"v2/_catalog?n={PAGE}", None)
+        for rule in self._asked.images:
+            if not rule.is_glob:
+                yield from self._begin(rule.name)
+
+    def feed(self, wanted: Wanted, result: Result) -> Iterator[Wanted | LeftOut]:
+        note = wanted.note
+        if isinstance(note, PageNote):
+            yield from self._paged(wanted, note, result)
+        elif isinstance(note, DocumentNote):
+            yield from self._came(wanted, note, result)
+        elif isinstance(note, ReferrersNote):
+            yield from self._referred(wanted, note, result)
+        elif isinstance(note, BlobNote):
+            self.graph.fail(wanted.path, failure(result) or "")
+
+    def facts(self) -> Iterable[tuple[str, bytes]]:
+        """What was left out, and which registry this stands for."""
+        left_out: Mapping[str, Iterable[str]] = self.graph.left_out
+        if self._outcome is not None:
+            left_out = self._outcome.left_out
+        rows = {image: frozenset(digests) for image, digests in left_out.items()}
+        yield FACTS, facts.write(facts.Facts(self._asked.replaces, rows))
+
+    def outcome(self, entries: Mapping[str, Entry]) -> Outcome:
+        """What the tree is made of; ``entries`` are the files that came."""
+        self._outcome = settle(self, self._asked, entries, self._previous)
+        return self._outcome
+
+    # --- names and tags
+
+    def _begin(self, name: str) -> Iterator[Wanted]:
+        if name in self.images:
+            return
+        rules = tuple(rule for rule in self._asked.images if rule.matches(name))
+        image = self.images[name] = Image(name, rules)
+        for rule in rules:
+            for tag in rule.tags:
+                if is_tag(tag):
+                    image.named.add(tag_path(name, tag))
+                    yield from self._tag(image, tag)
+            for digest in rule.digests:
+                path = manifest_path(name, digest)
+                image.named.add(path)
+                image.roots[path] = f"{name}@{digest}"
+                yield asking.by_digest(DocumentNote(image), digest, None)
+        if image.lists or self._asked.referrers:
+            yield asking.page(f"v2/{name}/tags/list?n={PAGE}", image)
+
+    def _paged(self, wanted: Wanted, note: PageNote, result: Result) -> Iterator[Wanted]:
+        image = note.image
+        what = failure(result)
+        if isinstance(result, Absent | Refused):
+            if image is None:
+                self.uncatalogued = f"its catalog: {what}"
+                return
+            image.gone = isinstance(result, Absent) and result.status in GONE and image.lists
+            image.unlisted = f"its list of tags: {what}"
+            yield from self._by_name(image)
+            return
+        try:
+            names = asking.names(result, "tags" if image is not None else "repositories")
+        except FormatError as error:
+            if image is None:
+                self.uncatalogued = f"its catalog: {error.what}"
+            else:
+                image.unlisted = f"its list of tags: {error.what}"
+                yield from self._by_name(image)
+            return
+        follow = self._next(wanted.url, result)
+        if image is None:
+            for name in names:
+                if not is_image(name):
+                    self.bad_names.append(shown(name))
+                elif any(rule.is_glob and rule.matches(name) for rule in self._asked.images):
+                    yield from self._begin(name)
+        else:
+            image.bad_tags += [shown(tag) for tag in names if not is_tag(tag)]
+            image.listed.update(tag for tag in names if is_tag(tag))
+        if follow:
+            yield asking.page(follow, image)
+        elif image is not None:
+            yield from self._listed(image)
+
+    def _listed(self, image: Image) -> Iterator[Wanted]:
+        image.complete = True
+        for rule in image.rules:
+            if rule.lists:
+                for tag in select(rule, image.listed):
+                    yield from self._tag(image, tag)
+        for digest in list(image.digests):
+            yield from self._attached(image, digest)
+
+    def _by_name(self, image: Image) -> Iterator[Wanted]:
+        for digest in list(image.digests):
+            yield from self._attached(image, digest)
+
+    def _tag(self, image: Image, tag: str) -> Iterator[Wanted]:
+        path = tag_path(image.name, tag)
+        if path not in image.roots:
+            image.roots[path] = f"{image.name}:{tag}"
+            yield asking.by_tag(DocumentNote(image, tag=True), tag)
+
+    def _next(self, url: str, result: Found | Unchanged) -> str:
+        """The next page of a list; a registry whose pages never end is left at some point."""
+        self._pages += 1
+        return (
+            asking.following(url, result.headers.get("link", ""))
+            if self._pages < MOST_PAGES
+            else ""
+        )
+
+    # --- manifests
+
+    def _came(self, wanted: Wanted, note: DocumentNote, result: Result) -> Iterator[Wanted]:
+        image, graph = note.image, self.graph
+        if isinstance(result, Absent | Refused):
+            if isinstance(result, Absent) and result.status in GONE:
+                graph.gone.add(wanted.path)
+            graph.fail(wanted.path, failure(result))
+            return
+        header = media.of_header(result.headers.get("content-type", ""))
+        own = f"sha256:{result.body.digest}"
+        stated = result.headers.get("docker-content-digest", "").strip()
+        try:
+            with result.body.open() as file:
+                found = document.read(file, wanted.path, note.announced or header)
+        except FormatError as error:
+            graph.fail(wanted.path, error.what)
+            return
+        digest = own if note.tag else digest_of(wanted)
+        if note.announced and header and header != found.media_type:
+            graph.fail(wanted.path, f"it is {found.media_type}, sent as {shown(header)}")
+        elif stated.startswith("sha256:") and stated != own:
+            graph.fail(wanted.path, f"it is {own}, sent as {shown(stated)}")
+        if note.subject and (found.subject is None or found.subject.digest != note.subject):
+            graph.fail(wanted.path, f"it does not refer to {note.subject}")
+        if isinstance(found, Index) and {own, digest, stated} & {
+            row.digest for row in found.manifests
+        }:
+            graph.fail(wanted.path, "an index that names itself")
+        path = manifest_path(image.name, digest)
+        if note.tag:
+            graph.tags[wanted.path] = path
+            graph.arrived[path] = (result.body.digest, result.body.size)
+        if wanted.path in graph.failed:
+            graph.tags.pop(wanted.path, None)
+            return
+        if path not in graph.documents:
+            graph.documents[path] = found
+            yield from self._follow(note, digest, found)
+
+    def _follow(self, note: DocumentNote, digest: str, found: Index | Manifest) -> Iterator[Wanted]:
+        """All that a document names."""
+        image = note.image
+        path = manifest_path(image.name, digest)
+        if len(image.digests) >= MAX_DOCUMENTS:
+            self.graph.fail(path, f"more than {MAX_DOCUMENTS} manifests of one image")
+            return
+        image.digests[digest] = None
+        if isinstance(found, Index):
+            if note.depth >= MAX_DEPTH:
+                self.graph.fail(path, f"indexes nested more than {MAX_DEPTH} deep")
+                return
+            for row in self._wanted_rows(image, found):
+                if manifest_path(image.name, row.digest) not in self.graph.documents:
+                    child = DocumentNote(image, row.media_type, note.depth + 1)
+                    yield asking.by_digest(child, row.digest, row.size)
+        else:
+            for row in found.blobs:
+                if row.size > MAX_BLOB:
+                    self.graph.fail(path, f"{row.digest} is said to have {row.size} bytes")
+                    return
+            for row in found.blobs:
+                yield asking.blob(image, row)
+        if self._asked.referrers:
+            yield from self._look_for_referrers(ReferrersNote(image, digest))
+
+    def _wanted_rows(self, image: Image, found: Index) -> Iterator[Descriptor]:
+        """Manifests for the wanted platforms, and what attests to them."""
+        platforms = image.platforms
+        unwanted = {
+            row.digest
+            for row in found.manifests
+            if platforms
+            and row.platform is not None
+            and row.platform.os != "unknown"
+            and not wanted_platform(row.platform, platforms)
+        }
+        for row in found.manifests:
+            known = row.media_type in media.INDEXES | media.MANIFESTS | media.SCHEMA_1
+            if not known or {row.digest, row.annotations.get(_ATTESTED, "")} & unwanted:
+                self.graph.left_out[image.name].add(row.digest)
+            else:
+                yield row
+
+    # --- what refers to a manifest
+
+    def _look_for_referrers(self, note: ReferrersNote) -> Iterator[Wanted]:
+        """By the API, which is tried with the first digest alone, and by tags."""
+        if self._api is True or (self._api is None and not self._unasked):
+            yield self._ask_referrers(note)
+        if self._api is None:
+            self._unasked.append(note)
+        yield from self._attached(note.image, note.digest)
+
+    def _ask_referrers(self, note: ReferrersNote) -> Wanted:
+        return asking.referrers(f"v2/{note.image.name}/referrers/{note.digest}", note)
+
+    def _referred(self, wanted: Wanted, note: ReferrersNote, result: Result) -> Iterator[Wanted]:
+        waiting: list[ReferrersNote] = []
+        path = manifest_path(note.image.name, note.digest)
+        if self._api is None:
+            # A registry that knows the call answers it for any digest.
+            self._api = not isinstance(result, Absent)
+            waiting, self._unasked = self._unasked[1:], []
+        if isinstance(result, Refused) or (isinstance(result, Absent) and self._api):
+            self.graph.fail(f"{path} referrers", failure(result))
+        elif not isinstance(result, Absent):
+            yield from self._rows(wanted, note, result)
+        if self._api:
+            for each in waiting:
+                yield self._ask_referrers(each)
+
+    def _rows(
+        self, wanted: Wanted, note: ReferrersNote, result: Found | Unchanged
+    ) -> Iterator[Wanted]:
+        path = manifest_path(note.image.name, note.digest)
+        try:
+            with result.body.open() as file:
+                found = document.read(file, wanted.path)
+        except FormatError as error:
+            self.graph.fail(f"{path} referrers", error.what)
+            return
+        for row in found.manifests if isinstance(found, Index) else ():
+            if row.media_type not in media.INDEXES | media.MANIFESTS or row.digest == note.digest:
+                continue
+            place = manifest_path(note.image.name, row.digest)
+            self.graph.referrers[path][place] = None
+            if place not in self.graph.documents:
+                child = DocumentNote(note.image, row.media_type, subject=note.digest)
+                yield asking.by_digest(child, row.digest, row.size)
+        follow = self._next(wanted.url, result)
+        if follow:
+            yield asking.referrers(follow, note)
+
+    def _attached(self, image: Image, digest: str) -> Iterator[Wanted]:
+        """Tags that stand for a digest: those of the list, or without a list by their names."""
+        if not self._asked.referrers or not (image.complete or image.unlisted):
+            return
+        path = manifest_path(image.name, digest)
+        for tag in attached_tags(digest):
+            if image.complete and tag not in image.listed:
+                continue
+            place = tag_path(image.name, tag)
+            if place not in self.graph.referrers[path]:
+                self.graph.referrers[path][place] = None
+                yield asking.by_tag(DocumentNote(image, tag=True), tag)

@@ -17,7 +17,7 @@ from tests.support.dnf import Dnf, DnfRepo
 from tests.support.gpg import GpgHome
 from tests.support.rpms import Package, RpmCache
 from tests.support.samples import HELLO, HELLO_NEW, release_update
-from tests.support.served import Published, Serving
+from tests.support.served import Published, Serving, eventually
 from tests.support.yumrepo import YumRepo
 
 
@@ -68,15 +68,14 @@ def test_a_key_that_nobody_approved_is_offered_to_no_client(
         assert "gpgcheck=0\nrepo_gpgcheck=0\n" in fetch(server, "/setup/baseos.repo")
         with published.store.ledger.write() as tx:
             tx.approve_key(vendor_key.fingerprint, "an operator")
-        time.sleep(0.5)
+        eventually(lambda: get(server, "/setup/keys/baseos.asc")[0] == 200)
         assert fetch(server, "/setup/keys/baseos.asc").strip() == armored(vendor_key).strip()
         client = dnf()
         client.use_text(fetch(server, "/setup/baseos.repo"))
         client.install("hello")
         with published.store.ledger.write() as tx:
             tx.withdraw_key(vendor_key.fingerprint)
-        time.sleep(0.5)
-        assert get(server, "/setup/keys/baseos.asc")[0] == 404
+        eventually(lambda: get(server, "/setup/keys/baseos.asc")[0] == 404)
 
 
 def test_our_own_signature_is_offered_with_our_own_key(

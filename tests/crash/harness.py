@@ -265,9 +265,11 @@ class _About:
 
 
 def cut_power_at_each(
-    scenario: Scenario, folder: Path, *, seeds: int = 2, finish: bool = True
+    scenario: Scenario, folder: Path, *, seeds: int = 2, finish: bool = True, every: int = 1
 ) -> int:
     """Cut the power after each prefix of the work; returns how many cuts there were.
+
+    ``every`` N tries each N-th prefix, and always the last one.
 
     Variants: of what was not synced nothing, the names, the data, everything, or ``seeds``
     random parts survive. ``finish`` also runs the work again in what is left.
@@ -276,7 +278,8 @@ def cut_power_at_each(
     variants: list[tuple[Keep, int]] = [(keep, 0) for keep in Keep if keep is not Keep.SOME]
     variants += [(Keep.SOME, seed) for seed in range(1, seeds + 1)]
     cuts = 0
-    for count in range(len(recording.steps) + 1):
+    whole = len(recording.steps)
+    for count in sorted({*range(0, whole, every), whole}):
         for keep, seed in variants:
             root = recording.rebuild(_fresh(folder / "cut"), count, keep, seed + 1000 * count)
             last = recording.operations[count - 1] if count else "nothing"

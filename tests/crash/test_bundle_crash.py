@@ -179,13 +179,25 @@ RECEIVE = Scenario(
 
 
 @pytest.mark.parametrize("scenario", [PACK, RECEIVE], ids=["pack", "receive"])
+def test_kills_throughout(tmp_path: Path, scenario: Scenario) -> None:
+    assert kill_at_each(scenario, tmp_path, every=4) > 5
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("scenario", [PACK, RECEIVE], ids=["pack", "receive"])
 def test_a_kill_at_each_operation(tmp_path: Path, scenario: Scenario) -> None:
     assert kill_at_each(scenario, tmp_path) > 20
 
 
 @pytest.mark.parametrize("scenario", [PACK, RECEIVE], ids=["pack", "receive"])
+def test_power_cuts_throughout(tmp_path: Path, scenario: Scenario) -> None:
+    assert cut_power_at_each(scenario, tmp_path, seeds=1, every=4) > 20
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("scenario", [PACK, RECEIVE], ids=["pack", "receive"])
 def test_a_power_cut_at_each_operation(tmp_path: Path, scenario: Scenario) -> None:
-    assert cut_power_at_each(scenario, tmp_path, seeds=1) > 50
+    assert cut_power_at_each(scenario, tmp_path) > 50
 
 
 @pytest.mark.parametrize("scenario", [PACK, RECEIVE], ids=["pack", "receive"])

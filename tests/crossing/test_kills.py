@@ -121,7 +121,7 @@ class Rig:
             assert self.inside.content(name) == vendor.files()
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_killed_at_random_moments(tmp_path: Path, forker: Forker, seed: int) -> None:
     rig = Rig(tmp_path, forker, seed)
     for _ in range(4):
@@ -132,7 +132,7 @@ def test_killed_at_random_moments(tmp_path: Path, forker: Forker, seed: int) -> 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("seed", range(10, 14))
+@pytest.mark.parametrize("seed", [2, *range(10, 14)])
 def test_killed_hundreds_of_times(tmp_path: Path, forker: Forker, seed: int) -> None:
     rig = Rig(tmp_path, forker, seed)
     for _ in range(40):

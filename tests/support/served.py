@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -95,6 +96,17 @@ def read_folder(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def eventually(check: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait until ``check`` holds 20 times in a row: then every worker has followed a switch."""
+    until = time.monotonic() + seconds
+    row = 0
+    while row < 20:
+        row = row + 1 if check() else 0
+        assert time.monotonic() < until, f"not within {seconds:.0f} seconds"
+        if not row:
+            time.sleep(0.02)
 
 
 class Serving:

@@ -7,7 +7,7 @@ JOBS ?= 2
 .PHONY: help demo test lint bench soak lock clean
 
 help:
-	@echo "make demo    mirror, carry and install real RPMs, end to end, on this machine"
+	@echo "make demo    real RPMs and a real Java build, end to end, on this machine"
 	@echo "make test    the whole test suite (under 15 minutes on two cores)"
 	@echo "make lint    ruff, mypy --strict, import-linter"
 	@echo "make bench   speeds as ratios against named peers"
@@ -24,8 +24,8 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-.PHONY: system-demo system-test system-bench
-system-demo system-test system-bench: system-%:
+.PHONY: system-lint system-demo system-test system-bench
+system-lint system-demo system-test system-bench: system-%:
 	@PYTHON=$(PYTHON) .ci/system-packages $*
 
 demo: system-demo
@@ -36,7 +36,7 @@ test: system-test
 	@$(MAKE) --no-print-directory $(VENV)/.ready
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not soak" $(ARGS)
 
-lint: system-demo
+lint: system-lint
 	@$(MAKE) --no-print-directory $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

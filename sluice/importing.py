@@ -9,6 +9,7 @@ from cds.filedrop import FileInbox
 from manifests.errors import ConfigError
 from manifests.zone import InsideStream
 from sluice.context import Context
+from sluice.fulfilled import strike_off
 from sluice.wiring import InsideChecks, offer_keys
 from transfer.arrivals import Progress, Report, Verdict
 from transfer.publish import Judges
@@ -53,7 +54,7 @@ def receive_stream(
     settle: bool,
     progress: Progress | None = None,
 ) -> Report:
-    """Import what lies there and publish what is complete.
+    """Import what lies there and publish what is complete; wants that came are struck off.
 
     ``settle`` waits (at most a minute) for files that are still being written.
     Raises StoreBusy when another importer is at work on this stream; errors of
@@ -85,4 +86,5 @@ def receive_stream(
             inlet.quarantine(arrival, outcome.reason)
     for live in report.published:
         offer_keys(context.store, live, context.actor)
+    strike_off(context.store, context.actor)
     return report

@@ -329,6 +329,9 @@ class Format(Protocol):
     def may_be_root(self, text: str) -> bool:
         """Whether ``text``, which anybody may have written, names what can be asked for."""
 
+    def holds(self, want: str, view: TreeView) -> bool:
+        """Whether what ``want`` stands for (as in ``Missing.want``, or a root) is there."""
+
 
 class StaticFormat:
     """The parts that formats share whose files are served as they are."""
@@ -358,6 +361,9 @@ class StaticFormat:
 
     def may_be_root(self, text: str) -> bool:
         return False
+
+    def holds(self, want: str, view: TreeView) -> bool:
+        return view.lookup(want) is not None
 
     def immutable(self, path: str) -> bool:
         """Whether the name at ``path`` stands for its content."""

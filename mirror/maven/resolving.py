@@ -11,14 +11,14 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 from manifests import errors
 from manifests.formats import xmlstream
-from manifests.formats.maven import metadata
-from manifests.formats.maven.layout import METADATA, coordinates
+from manifests.formats.maven import metadata, pom
+from manifests.formats.maven.layout import METADATA, Artifact, coordinates
 from manifests.formats.maven.version import in_order
 from mirror.maven.clients import Workplace
 from mirror.maven.pull import Pull
@@ -142,20 +142,28 @@ class Maven:
 
     def _packaging(self, wanted: str) -> str:
         """The extension of an artifact's main file, by its POM; ``jar`` if that cannot be told."""
-        from manifests.formats.maven import pom
-
         artifact = coordinates(wanted)
-        if artifact.snapshot:
-            return "jar"
-        path = coordinates(":".join((artifact.group, artifact.name, "pom", artifact.version))).path
         try:
-            held = self._pull.get(path)
+            held = self._pull.get(self._pom_path(artifact))
             if held is None:
                 return "jar"
-            read = pom.parse(self._store.small(held.digest, pom.MAX_BYTES), path)
+            read = pom.parse(self._store.small(held.digest, pom.MAX_BYTES), wanted)
         except (errors.UpstreamError, errors.FormatError):
             return "jar"  # Maven says what is wrong with it
         return _EXTENSIONS.get(read.packaging, read.packaging)
+
+    def _pom_path(self, artifact: Artifact) -> str:
+        """Where the POM lies: of a SNAPSHOT that of its newest build, by its metadata."""
+        path = replace(artifact, extension="pom", classifier="").path
+        if not artifact.snapshot or artifact.moment:
+            return path
+        index = f"{artifact.folder}/{METADATA}"
+        held = self._pull.get(index)
+        if held is None:
+            return path
+        found = metadata.read(self._store.small(held.digest, metadata.MAX_BYTES), index)
+        builds = (b.value for b in found.builds if (b.extension, b.classifier) == ("pom", ""))
+        return replace(artifact, extension="pom", build=next(builds, artifact.build)).path
 
     def _plugin(self, name: str) -> str:
         """The newest release of a plugin that the upstream has."""

@@ -14,7 +14,9 @@ from mirror.maven.asked import remove_roots, roots_of
 from mirror.maven.pull import Tally
 from sluice.commands.mirroring import chosen
 from sluice.context import Context
+from sluice.fulfilled import arrived
 from sluice.text import plural, table, when
+from store.records import Root, RootKind
 
 _SHOWN = 20
 
@@ -96,9 +98,17 @@ def show_roots(options: argparse.Namespace) -> int:
               " what nothing else needs")  # fmt: skip
         return 0
     found = roots_of(context.store, repository)
+    named = [one.root for one in found if one.kind is not RootKind.PROJECT]
+    here = arrived(context.store, repository.name, repository.format, named)
     if options.json:
         rows = [
-            {"root": one.root, "kind": one.kind, "by": one.by, "at": format_time(one.at)}
+            {
+                "root": one.root,
+                "kind": one.kind,
+                "by": one.by,
+                "at": format_time(one.at),
+                "here": None if one.kind is RootKind.PROJECT else one.root in here,
+            }
             for one in found
         ]
         print(json.dumps(rows, indent=2))
@@ -107,7 +117,14 @@ def show_roots(options: argparse.Namespace) -> int:
         print(f"{repository.name}: nothing is asked of it")
         return 0
     print(
-        table([("kind", "root", "by", "since"),
-               *((one.kind.value, one.root, one.by, when(one.at)) for one in found)])
+        table([("kind", "root", "by", "since", "here"),
+               *((one.kind.value, one.root, one.by, when(one.at), _here(one, here))
+                 for one in found)])
     )  # fmt: skip
     return 0
+
+
+def _here(root: Root, here: set[str]) -> str:
+    if root.kind is RootKind.PROJECT:
+        return ""
+    return "yes" if root.root in here else "not yet"

@@ -118,8 +118,7 @@ def import_wants(options: argparse.Namespace) -> int:
     context = Context.open(options.zone)
     zone = context.outside
     file = _read(options.file)
-    with context.store.ledger.read() as tx:
-        judged = judge(zone, tx, file)
+    judged = judge(zone, context.store, file)
     _show(judged)
     bad = [each for each in judged if each.reason]
     if bad:
@@ -153,13 +152,16 @@ def _read(path: Path) -> WantsFile:
 
 
 def _show(judged: Sequence[Judged]) -> None:
-    rows = [
-        (each.reason or ("a root already" if each.known else "new"),
-         each.want.repository, escaped(each.want.what))
-        for each in judged
-    ]  # fmt: skip
+    rows = [(_state(each), each.want.repository, escaped(each.want.what)) for each in judged]
     if rows:
         print(table([("", "repository", "want"), *rows]))
+
+
+def _state(judged: Judged) -> str:
+    if judged.reason:
+        return judged.reason
+    state = "a root already" if judged.known else "new"
+    return f"{state}, and here" if judged.here else state
 
 
 def forget_wants(options: argparse.Namespace) -> int:

@@ -24,45 +24,9 @@ from store.store import Store
 from store.views import StoredView
 from tests.support import tools
 from tests.support.drive import ROOT, Outside
-from tests.support.maven import SPACE, artifact, help_plugin, jar, mvn, place, pom
-from tests.support.mavenweb import DEBIAN, DebianRepository, Layers, MavenWeb, Said
-
-PLUGINS = {
-    "maven-clean-plugin": "3.2.0",
-    "maven-resources-plugin": "3.3.0",
-    "maven-compiler-plugin": "3.10.1",
-    "maven-surefire-plugin": "2.22.3",
-    "maven-jar-plugin": "3.3.0",
-}
-APP = (
-    '<project xmlns="{space}"><modelVersion>4.0.0</modelVersion><groupId>org.example</groupId>'
-    "<artifactId>app</artifactId><version>1</version><properties>"
-    "<maven.compiler.source>8</maven.compiler.source>"
-    "<maven.compiler.target>8</maven.compiler.target>"
-    "<project.build.sourceEncoding>UTF-8</project.build.sourceEncoding></properties>"
-    "<dependencies><dependency><groupId>junit</groupId><artifactId>junit</artifactId>"
-    "<version>4.13.2</version><scope>test</scope></dependency>{more}</dependencies>"
-    "<build><plugins>{plugins}</plugins></build></project>"
-)
-TEST = """package org.example;
-public class AppTest {
-    @org.junit.Test public void adds() { org.junit.Assert.assertEquals(4, 2 + 2); }
-}
-"""
-
-
-def app(folder: Path, more: str = "") -> bytes:
-    """A project with one test; its POM."""
-    source = folder / "src/test/java/org/example/AppTest.java"
-    source.parent.mkdir(parents=True, exist_ok=True)
-    source.write_text(TEST)
-    plugins = "".join(
-        f"<plugin><artifactId>{name}</artifactId><version>{version}</version></plugin>"
-        for name, version in PLUGINS.items()
-    )
-    data = APP.format(space=SPACE, more=more, plugins=plugins).encode()
-    (folder / "pom.xml").write_bytes(data)
-    return data
+from tests.support.javaproject import PLUGINS, java_project, plugin
+from tests.support.maven import artifact, help_plugin, jar, mvn, place, pom
+from tests.support.mavenweb import DebianRepository, Layers, MavenWeb, Said
 
 
 class Served:
@@ -98,9 +62,6 @@ def served(store: Store, name: str) -> Served:
 
 @pytest.fixture
 def debian() -> Iterator[MavenWeb]:
-    for name, version in PLUGINS.items():
-        folder = DEBIAN / "org/apache/maven/plugins" / name / version
-        assert folder.is_dir(), f"install Debian's package of {name} (see .ci/system-packages)"
     web = MavenWeb(DebianRepository())
     with web.serving():
         yield web
@@ -125,7 +86,7 @@ def test_a_captured_build_is_built_again_from_its_snapshot_alone(
 ) -> None:
     zone = outside(tmp_path, debian)
     project = tmp_path / "app"
-    app(project)
+    java_project(project)
     done = zone.run("capture", "central", "--", "mvn", "-B", "-ntp", "-C", "-f", project, "verify")
     assert "Tests run: 1, Failures: 0" in done.out
     assert "captured" in done.err
@@ -145,7 +106,9 @@ def test_a_captured_build_is_built_again_from_its_snapshot_alone(
     with zone.store() as store:
         inside = MavenWeb(served(store, "central"), sums=())
         with inside.serving():
-            built = mvn(tmp_path / "again", inside.url, app(tmp_path / "again"), "-C", "verify")
+            built = mvn(
+                tmp_path / "again", inside.url, java_project(tmp_path / "again"), "-C", "verify"
+            )
     assert built.returncode == 0, built.stdout
     assert "Tests run: 1, Failures: 0" in built.stdout
 
@@ -155,8 +118,7 @@ def test_the_exit_code_is_the_builds_and_what_it_asked_for_stays(
 ) -> None:
     zone = outside(tmp_path, debian)
     project = tmp_path / "app"
-    app(project, "<dependency><groupId>no.such</groupId><artifactId>thing</artifactId>"
-                 "<version>1</version></dependency>")  # fmt: skip
+    java_project(project, more=["no.such:thing:1"])
     failed = zone.run("capture", "central", "--", tools.need("mvn"), "-B", "-ntp", "-f", project,
                       "verify", expect=1)  # fmt: skip
     assert "no.such:thing:jar:1" in failed.out
@@ -240,13 +202,10 @@ def test_a_closure_is_resolved_once_and_what_cannot_be_is_named(
 
 def test_a_projects_plugins_are_part_of_its_closure(tmp_path: Path, debian: MavenWeb) -> None:
     project = tmp_path / "app"
-    data = app(project)
+    data = java_project(project)
     # What Maven itself binds, in versions that Debian has; it has no plugin for sites.
     bound = {"maven-install-plugin": "3.1.0", "maven-deploy-plugin": "3.0.0"}
-    more = "".join(
-        f"<plugin><artifactId>{name}</artifactId><version>{version}</version></plugin>"
-        for name, version in bound.items()
-    )
+    more = "".join(plugin(name, version) for name, version in bound.items())
     (project / "pom.xml").write_bytes(data.replace(b"</plugins>", more.encode() + b"</plugins>"))
     zone = outside(tmp_path, debian, projects=[str(project / "pom.xml")])
     assert "maven-site-plugin" in zone.sluice("sync").err

@@ -114,8 +114,7 @@ def test_over_plain_http_by_a_name(published: Published, tmp_path: Path) -> None
         missing = pom("org.example.apps:app:1", dependencies=["org.example:absent:1.0"])
         failed = mvn(tmp_path / "missing", settings, missing, REVEAL)
         assert failed.returncode != 0 and "org.example:absent:jar:1.0" in failed.stdout
-    assert {miss.want for miss in server.misses} == {"org.example:absent:pom:1.0",
-                                                     "org.example:absent:1.0"}  # fmt: skip
+    assert {miss.want for miss in server.misses} == {"org.example:absent:1.0"}
 
 
 def test_over_https_with_a_private_authority(

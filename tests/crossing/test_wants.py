@@ -7,16 +7,13 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from store import records
 from store.ledger import Ledger
-from store.ledger.engine import WriteTransaction
 from store.seam import Seam
 from tests.support import tools
 from tests.support.zones import Serving, Zones
@@ -93,7 +90,26 @@ def test_what_is_ignored_later_stays_inside_too(crossed: Zones, tmp_path: Path) 
     assert (tmp_path / "wants.txt").read_bytes() == b"sluice-wants 1 hq\ntools other\n"
 
 
-def test_wants_are_struck_off_only_by_name(crossed: Zones) -> None:
+def test_a_want_that_was_published_is_struck_off_and_no_other(crossed: Zones) -> None:
+    with crossed.serving() as server:
+        ask(server, "/files/our-tools/late.txt")
+        ask(server, "/files/our-tools/never.txt")
+    (crossed.folder.parent / "tools" / "late.txt").write_text("late")
+    crossed.cross("tools")
+    assert [each["want"] for each in noted(crossed)] == ["never.txt"]
+    # A miss from before the publication, written down after it.
+    ledger = Ledger.open(crossed.inside / "ledger.sqlite", Seam())
+    with closing(ledger), ledger.write() as tx:
+        tx.add_wants([("our-tools", "late.txt", 1), ("gone", "late.txt", 1)])
+    crossed.within("receive", "--once")
+    assert [(each["repository"], each["want"]) for each in noted(crossed)] == [
+        ("gone", "late.txt"), ("our-tools", "never.txt"),
+    ]  # fmt: skip
+    events = crossed.within("events", "--json").out
+    assert events.count("wants.fulfilled") == 2
+
+
+def test_wants_are_forgotten_only_by_name(crossed: Zones) -> None:
     with crossed.serving() as server:
         for name in ("a%20b", "c", "d"):
             ask(server, f"/files/our-tools/{name}")
@@ -109,48 +125,25 @@ def test_wants_are_struck_off_only_by_name(crossed: Zones) -> None:
     assert "wants.forgotten" in crossed.within("events").out
 
 
-class Roots:
-    """Stands for the ledger's own functions, so that what they are told can be seen."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.added: list[tuple[str, str, str]] = []
-        roots = self
-
-        def add(
-            _tx: object, repository: str, kind: str, wants: Sequence[str], by: str = ""
-        ) -> list[str]:
-            assert kind == "want" and by
-            new = [each for each in wants if (repository, each, kind) not in roots.added]
-            roots.added += [(repository, each, kind) for each in new]
-            return new
-
-        def known(_tx: object, repository: str | None = None) -> list[SimpleNamespace]:
-            return [SimpleNamespace(root=each) for name, each, _ in roots.added
-                    if name == repository]  # fmt: skip
-
-        if not hasattr(records, "RootKind"):
-            kinds = SimpleNamespace(WANT="want")
-            monkeypatch.setattr(records, "RootKind", kinds, raising=False)
-        monkeypatch.setattr(WriteTransaction, "add_roots", add, raising=False)
-        for owner in WriteTransaction.__mro__[1:-1]:
-            monkeypatch.setattr(owner, "roots", known, raising=False)
+def wanted_outside(zones: Zones) -> list[str]:
+    """The accepted wants of ``central``."""
+    rows = json.loads(zones.out("roots", "central", "--json").out)
+    assert all(row["by"] and row["here"] is False for row in rows)
+    return [row["root"] for row in rows if row["kind"] == "want"]
 
 
 def test_an_import_shows_every_line_and_accepts_only_when_told(
-    zones: Zones, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    zones: Zones, tmp_path: Path
 ) -> None:
-    roots = Roots(monkeypatch)
     file = tmp_path / "wants.txt"
     file.write_text("sluice-wants 1 hq\ncentral org.example:lib:1.0\ncentral org.example:z:2\n")
     said = zones.out("wants", "import", file)
     assert said.out.count("new  ") == 2 and "org.example:lib:1.0" in said.out
-    assert "2 new wants; --accept" in said.out and roots.added == []
+    assert "2 new wants; --accept" in said.out and wanted_outside(zones) == []
     assert "accepted 2 wants" in zones.out("wants", "import", file, "--accept").out
-    assert roots.added == [
-        ("central", "org.example:lib:1.0", "want"), ("central", "org.example:z:2", "want"),
-    ]  # fmt: skip
+    assert wanted_outside(zones) == ["org.example:lib:1.0", "org.example:z:2"]
     again = zones.out("wants", "import", file, "--accept")
-    assert again.out.count("a root already") == 2 and len(roots.added) == 2
+    assert again.out.count("a root already") == 2 and len(wanted_outside(zones)) == 2
     assert zones.out("events").out.count("wants.accepted") == 1
 
 
@@ -166,13 +159,12 @@ def test_an_import_shows_every_line_and_accepts_only_when_told(
     ],
 )
 def test_a_file_with_one_bad_line_adds_nothing(
-    zones: Zones, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, says: str
+    zones: Zones, tmp_path: Path, text: str, says: str
 ) -> None:
-    roots = Roots(monkeypatch)
     file = tmp_path / "wants.txt"
     file.write_text(text)
     said = zones.out("wants", "import", file, "--accept", expect=2)
-    assert says in said.err and roots.added == []
+    assert says in said.err and wanted_outside(zones) == []
 
 
 def test_wants_belong_to_their_side(zones: Zones, tmp_path: Path) -> None:

@@ -233,7 +233,9 @@ def test_how_files_are_sent(path: str, kind: str, immutable: bool) -> None:
 @pytest.mark.parametrize(
     ("path", "want"),
     [
-        ("org/other/lib/3/lib-3.pom", "org.other:lib:pom:3"),
+        ("org/other/lib/3/lib-3.pom", "org.other:lib:3"),
+        ("org/other/lib/3/lib-3.jar", "org.other:lib:3"),
+        ("org/other/lib/3-SNAPSHOT/lib-3-20240501.120000-1.pom", "org.other:lib:3-SNAPSHOT"),
         ("org/other/lib/3/lib-3-sources.jar", "org.other:lib:jar:sources:3"),
         ("org/other/lib/3/lib-3.jar.sha1", ""),
         ("org/other/lib/3/lib-3.jar.asc", ""),
@@ -248,3 +250,16 @@ def test_how_files_are_sent(path: str, kind: str, immutable: bool) -> None:
 )
 def test_only_artifacts_become_wants(path: str, want: str) -> None:
     assert MAVEN.answer(Request(path), served()) == Missing(want=want)
+
+
+def test_what_a_want_stands_for_is_there_with_all_that_belongs_to_it() -> None:
+    files = artifact(ONE) | artifact(SNAP, "2.0-20240501.120000-3")
+    files |= {place("org.example:top:3", ".pom"): pom("org.example:top:3", packaging="pom")}
+    files |= {place(TWO, ".pom"): pom(TWO), place(TWO, "-tests.jar"): jar()}
+    view = MemoryView(files)
+    here = [ONE, SNAP, "org.example:top:3", "org.example:app:pom:1.10", "org.example:app:pom:1.0",
+            "org.example:app:jar:tests:1.10", "org.example:app:2.0-20240501.120000-3",
+            place(ONE, ".jar")]  # fmt: skip
+    away = [TWO, "org.example:app:war:1.0", "org.example:app:jar:sources:1.0", "org.example:no:1",
+            "org.example:app:2.0-20240501.120000-4", "no coordinates"]  # fmt: skip
+    assert [want for want in [*here, *away] if MAVEN.holds(want, view)] == here

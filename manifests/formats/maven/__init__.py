@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from manifests.errors import BadPath
@@ -23,9 +24,10 @@ from manifests.formats.base import (
     content_type,
 )
 from manifests.formats.maven.check import check
+from manifests.formats.maven.contents import holds
 from manifests.formats.maven.crawl import MavenCrawl
 from manifests.formats.maven.derive import derive
-from manifests.formats.maven.layout import METADATA, checksum_of, coordinates, locate
+from manifests.formats.maven.layout import METADATA, Artifact, checksum_of, coordinates, locate
 from manifests.formats.maven.merge import merge
 from manifests.formats.merging import Merge
 from manifests.tree import PRIVATE, Entry
@@ -81,6 +83,9 @@ class MavenFormat(StaticFormat):
             return False
         return True
 
+    def holds(self, want: str, view: TreeView) -> bool:
+        return holds(view, want)
+
     def immutable(self, path: str) -> bool:
         """Releases and single builds of a SNAPSHOT."""
         artifact = locate(path)
@@ -108,7 +113,14 @@ class MavenFormat(StaticFormat):
         artifact = locate(path) if summed is None else None
         if artifact is None or artifact.extension.endswith(".asc"):
             return Missing()
-        return Missing(want=str(artifact))
+        return Missing(want=_want(artifact))
+
+
+def _want(artifact: Artifact) -> str:
+    """One want for a POM and its JAR: clients ask for both, and either brings the other."""
+    if artifact.extension == "pom" and not artifact.classifier:
+        return str(replace(artifact, extension="jar"))
+    return str(artifact)
 
 
 def _there(view: TreeView, path: str) -> Entry | None:

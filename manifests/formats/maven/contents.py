@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from manifests.errors import FormatError
+from manifests.errors import BadPath, FormatError
 from manifests.formats.base import TreeView
 from manifests.formats.maven import pom
-from manifests.formats.maven.layout import Artifact, is_snapshot, locate
+from manifests.formats.maven.layout import Artifact, coordinates, is_snapshot, locate
 from manifests.formats.maven.metadata import Build, Metadata
 from manifests.formats.maven.plugin import Plugin, describe
 from manifests.formats.maven.version import in_order
@@ -58,11 +58,7 @@ class Home:
         self.versions = [n for n in in_order(self._folders) if self._complete(self._folders[n])]
 
     def _complete(self, version: Version) -> bool:
-        if version.main():
-            return True
-        located = version.pom()
-        read = pom.try_read(self._view, located.path) if located else None
-        return read is not None and (read.packaging == "pom" or read.relocated)
+        return version.main() or _is_pom_alone(self._view, version)
 
     def plugin(self) -> Plugin | None:
         """The plugin that the newest version is, if its POM says so and its JAR can be read."""
@@ -88,6 +84,37 @@ class Home:
              for file in self._folders[version].files),
             default="",
         )  # fmt: skip
+
+
+def holds(view: TreeView, want: str) -> bool:
+    """Whether a path, or what coordinates stand for, is there.
+
+    Coordinates without an extension are there with their POM and its main file, or with a POM
+    that needs none. Any build of a SNAPSHOT will do, unless one is named.
+    """
+    if "/" in want:
+        return view.lookup(want) is not None
+    try:
+        wanted = coordinates(want)
+    except BadPath:
+        return False
+    version = Version(list(_files(view, wanted.folder, signatures=True)))
+    if wanted.build != wanted.version:
+        version.files = [file for file in version.files if file.build == wanted.build]
+    if wanted.extension:
+        return version.newest(wanted.extension, wanted.classifier) is not None
+    if version.pom() is None:
+        return False
+    if any(not f.classifier and not f.extension.startswith("pom") for f in version.files):
+        return True
+    return _is_pom_alone(view, version)
+
+
+def _is_pom_alone(view: TreeView, version: Version) -> bool:
+    """Whether the POM of a version says that nothing else belongs to it."""
+    located = version.pom()
+    read = pom.try_read(view, located.path) if located else None
+    return read is not None and (read.packaging == "pom" or read.relocated)
 
 
 def snapshot(view: TreeView, folder: str) -> Metadata | None:

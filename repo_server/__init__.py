@@ -3,7 +3,7 @@
 ``serve(Settings(store=..., serve=zone.serve, keys=...))`` serves a store until SIGTERM.
 """
 
-from repo_server.service import Miss
+from repo_server.misses import Miss
 from repo_server.settings import Limits, Settings
 from repo_server.supervisor import Server, serve
 

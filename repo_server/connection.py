@@ -13,7 +13,7 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -37,13 +37,15 @@ _BODY_LIMIT = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request. ``target`` is as the client sent it; ``peer`` is the client's address."""
+    """One request. ``target`` is as the client sent it; ``peer`` is the client's address;
+    ``place`` is the repository whose own address it came to, empty for that of all."""
 
     method: str
     target: str
     headers: CIMultiDictProxy[str]
     peer: str
     local: tuple[str, int]
+    place: str = ""
 
 
 class Service(Protocol):
@@ -53,7 +55,9 @@ class Service(Protocol):
     def limits(self) -> Limits: ...
     @property
     def access_log(self) -> bool: ...
-    def quick(self, message: RawRequestMessage, peer: str) -> tuple[bytes, bytes] | None:
+    def quick(
+        self, message: RawRequestMessage, peer: str, place: str
+    ) -> tuple[bytes, bytes] | None:
         """Head (without Date) and body of a GET, if they are at hand; else None."""
 
     async def answer(self, call: Call) -> Reply: ...
@@ -68,9 +72,9 @@ class Connections:
         self.open: set[Connection] = set()
         self.stopping = False
 
-    def __call__(self) -> Connection:
-        """A protocol for a new connection."""
-        return Connection(self)
+    def at(self, place: str) -> Callable[[], Connection]:
+        """What makes a protocol for a new connection to an address (see ``Call.place``)."""
+        return lambda: Connection(self, place)
 
     async def watch(self) -> None:
         """Close those that are late, for ever."""
@@ -95,7 +99,7 @@ class Connections:
 class Connection(BaseProtocol):
     """Reads requests, answers them in order, and keeps clients to their limits."""
 
-    def __init__(self, all_of_them: Connections) -> None:
+    def __init__(self, all_of_them: Connections, place: str) -> None:
         loop = asyncio.get_running_loop()
         limits = all_of_them.service.limits
         parser = HttpRequestParser(
@@ -110,6 +114,7 @@ class Connection(BaseProtocol):
         super().__init__(loop, parser)
         self._feed = parser.feed_data
         self._all = all_of_them
+        self._place = place
         self._service = all_of_them.service
         self._limits = limits
         self._waiting: deque[RawRequestMessage] = deque()
@@ -208,7 +213,7 @@ class Connection(BaseProtocol):
             end = (self._closing and not self._waiting) or message.should_close
             if message.version < HttpVersion11:
                 end = True
-            quick = None if end else self._service.quick(message, self._peer)
+            quick = None if end else self._service.quick(message, self._peer, self._place)
             if quick is not None:
                 head, body = quick
                 transport.write(b"%b%b\r\n%b" % (head, self._all.date.line(), body))
@@ -229,7 +234,9 @@ class Connection(BaseProtocol):
         self.deadline = time.monotonic() + wait
 
     async def _answer(self, message: RawRequestMessage, end: bool) -> None:
-        call = Call(message.method, message.path, message.headers, self._peer, self._local)
+        call = Call(
+            message.method, message.path, message.headers, self._peer, self._local, self._place
+        )
         began = time.monotonic()
         file: int | None = None
         reply: Reply | None = None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from manifests.errors import BlobMissing
 from manifests.formats.base import Answer, Missing, Request, SendEntry
-from manifests.tree import PRIVATE
+from manifests.tree import PRIVATE, Entry
 from repo_server.connection import Call
+from repo_server.gate import Gate
 from repo_server.ready import Ready, file_fields, full_head
 from repo_server.settings import Settings
 from repo_server.site import Edition, InRepository
@@ -31,13 +33,19 @@ def look_up(
     target: Target,
     *,
     past: bool = True,
+    gate: Gate | None = None,
 ) -> tuple[Answer, Edition]:
-    """Ask the format; for what is gone, with ``past`` ask the editions of the grace period."""
+    """Ask the format; for what is gone, with ``past`` ask the editions of the grace period.
+
+    ``gate`` is for formats whose lists leave out what is denied.
+    """
     path = where.path
     if path == PRIVATE.rstrip("/") or path.startswith(PRIVATE):
         return Missing(), edition
     headers = {name.lower(): ", ".join(call.headers.getall(name)) for name in call.headers}
-    request = Request(path, call.method, target.query, headers)
+    request = Request(path, call.method, target.query, headers, where.prefix)
+    if gate is not None:
+        request = replace(request, denied=lambda entry: not _allowed(gate, where, entry))
     answer = edition.format.answer(request, edition.view)
     if past and isinstance(answer, Missing) and where.live is not None:
         oldest = time.time() - settings.serve.grace
@@ -58,6 +66,10 @@ def look_up(
     return answer, edition
 
 
+def _allowed(gate: Gate, where: InRepository, entry: Entry) -> bool:
+    return gate.allow("", where.name, entry.path, entry.digest)
+
+
 def prepare(store: Store, edition: Edition, where: InRepository, answer: SendEntry) -> Ready:
     """Work out the head. Raises BlobMissing."""
     entry = answer.entry
@@ -71,7 +83,8 @@ def prepare(store: Store, edition: Edition, where: InRepository, answer: SendEnt
         immutable=answer.immutable or where.live is None,
         extra=answer.headers,
     )
-    marks = where.live is not None and not answer.immutable and _has_companions(edition, entry.path)
+    alone = answer.immutable or answer.negotiated
+    marks = where.live is not None and not alone and _has_companions(edition, entry.path)
     return Ready(
         digest=entry.digest,
         size=entry.size,
@@ -83,6 +96,7 @@ def prepare(store: Store, edition: Edition, where: InRepository, answer: SendEnt
         modified=modified,
         marks=marks,
         identity=edition.identity,
+        accept=answer.content_type if answer.negotiated else "",
     )
 
 

@@ -71,6 +71,8 @@ class Ready:
     marks: bool = False
     """A signature belongs to it, which must come from the same publication."""
     identity: int = 0
+    accept: str = ""
+    """A media type that a client must accept to get it; empty: everybody may."""
 
     @property
     def etag(self) -> str:

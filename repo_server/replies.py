@@ -21,7 +21,9 @@ def refused(digest: Digest | None, *, head_only: bool) -> Reply:
 def absent(answer: Missing, call: Call) -> Reply:
     body = answer.body or b"Nothing is here.\n"
     head_only = call.method == "HEAD"
-    return bytes_reply(404, body, answer.content_type, head_only=head_only, by_us=False)
+    return bytes_reply(
+        404, body, answer.content_type, extra=answer.headers, head_only=head_only, by_us=False
+    )
 
 
 def moved(location: str) -> Reply:

@@ -6,10 +6,8 @@ import asyncio
 import contextlib
 import os
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 from urllib.parse import quote
@@ -19,8 +17,7 @@ from aiohttp.http import RawRequestMessage
 from manifests.errors import BlobMissing
 from manifests.formats.base import Answer, Missing, SendBytes, SendEntry, SendListing
 from manifests.formats.merging import Merge
-from manifests.wants import is_want
-from repo_server import pages, setup
+from repo_server import pages, registry, setup
 from repo_server.bodies import Bodies, read_body
 from repo_server.connection import Call
 from repo_server.follow import Follower
@@ -35,6 +32,7 @@ from repo_server.merged import (
     first_hit,
     live_editions,
 )
+from repo_server.misses import Miss, Misses
 from repo_server.ready import (
     Ready,
     Reply,
@@ -54,18 +52,7 @@ from store.store import Store
 _SIGNATURE_GRACE = 300.0
 _T = TypeVar("_T")
 _ROWS = 500
-#: Different misses that are remembered until the parent is told, about a second.
-_MISSES = 10_000
 _CONDITIONS = ("Range", "If-None-Match", "If-Modified-Since", "If-Range")
-
-
-@dataclass(frozen=True, slots=True)
-class Miss:
-    """What a client asked for and did not get."""
-
-    format: str
-    repository: str
-    want: str
 
 
 class RepoService:
@@ -79,7 +66,7 @@ class RepoService:
         self._bodies = Bodies(settings.limits)
         # Look-ups touch the disk, and formats may compute: never on the event loop.
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="answers")
-        self._misses: Counter[Miss] = Counter()
+        self._misses = Misses()
         self._maker = Maker()
         self.limits = settings.limits
         self.access_log = settings.access_log
@@ -89,17 +76,19 @@ class RepoService:
 
     def take_misses(self) -> list[tuple[Miss, int]]:
         """What was missed since the last call, and how often."""
-        found = list(self._misses.items())
-        self._misses.clear()
-        return found
+        return self._misses.take()
 
-    def quick(self, message: RawRequestMessage, peer: str) -> tuple[bytes, bytes] | None:
+    def quick(
+        self, message: RawRequestMessage, peer: str, place: str
+    ) -> tuple[bytes, bytes] | None:
         """A small file that was asked for before: no look-up, no SQL, no task."""
         site = self._follower.site
-        ready = site.ready.get(message.path)
+        headers = message.headers
+        ready = site.ready.get(site.key(message.path, headers.get("Host"), place))
         if ready is None or message.method != "GET" or self.access_log:
             return None
-        headers = message.headers
+        if ready.accept and not registry.client_accepts(headers, ready.accept):
+            return None
         for name in _CONDITIONS:
             if name in headers:
                 return None
@@ -112,10 +101,16 @@ class RepoService:
 
     async def answer(self, call: Call) -> Reply:
         """Answer one request. Raises StoreError."""
+        target = parse_target(call.target)
+        reply = await self._answer(call, target)
+        if target is None or not registry.is_call(target.path):
+            return reply
+        return registry.worded(reply, head_only=call.method == "HEAD")
+
+    async def _answer(self, call: Call, target: Target | None) -> Reply:
         head_only = call.method == "HEAD"
         if call.method not in ("GET", "HEAD"):
             return text_reply(405, "Only GET and HEAD are answered here.", Allow="GET, HEAD")
-        target = parse_target(call.target)
         if target is None:
             return text_reply(400, "This is not a path.", head_only=head_only)
         site = self._follower.site
@@ -129,35 +124,36 @@ class RepoService:
             if isinstance(reply, Reply):
                 return reply
         miss, nothing = reply
-        if miss is not None and is_want(miss.want) and self._has_room(miss):
-            self._misses[miss] += 1
+        self._misses.note(miss)
         return nothing
-
-    def _has_room(self, miss: Miss) -> bool:
-        return miss in self._misses or len(self._misses) < _MISSES
 
     async def _try(
         self, site: Site, call: Call, target: Target
     ) -> Reply | tuple[Miss | None, Reply]:
         """The answer, or what is missing and how to say so."""
         head_only = call.method == "HEAD"
-        known = site.ready.get(call.target)
+        key = site.key(call.target, call.headers.get("Host"), call.place)
+        known = site.ready.get(key)
         if known is not None:
-            if os.path.exists(known.file):  # noqa: PTH110 - called for most requests
+            if not os.path.exists(known.file):  # noqa: PTH110 - called for most requests
+                site.ready.pop(key, None)  # gc took a snapshot that was pinned by its URL
+            elif not known.accept or registry.client_accepts(call.headers, known.accept):
                 return await self._file(site, call, known)
-            site.ready.pop(call.target, None)  # gc took a snapshot that was pinned by its URL
         not_found = text_reply(404, "Nothing is here.", head_only=head_only)
-        if target.empty_segment:
+        registered = registry.is_call(target.path)
+        if target.empty_segment and not registered:
             return not_found
-        route = await self._in_pool(lambda: site.route(target.path))
-        if route is None:
+        route = None if registered else await self._in_pool(lambda: site.route(target.path))
+        if route is None and not registered:
             return None, not_found
         if isinstance(route, Page):
             return await self._page(site, call, route, target)
         try:
             if isinstance(route, InGroup):
                 return await self._in_group(site, call, route, target)
-            return await self._in_repository(site, call, route, target)
+            if isinstance(route, InRepository):
+                return await self._in_repository(site, call, route, target)
+            return await self._in_registry(site, call, target)
         except BlobMissing as error:
             # gc may have taken a past snapshot; what is live must be there.
             if isinstance(route, InRepository) and route.live is None:
@@ -238,6 +234,22 @@ class RepoService:
             return (Miss(its.format, where.name, wanted) if wanted else None), absent(answer, call)
         return await self._reply(site, call, [(where, answer, edition)])
 
+    async def _in_registry(
+        self, site: Site, call: Call, target: Target
+    ) -> Reply | tuple[Miss | None, Reply]:
+        """``/v2/``: what registries' clients ask."""
+        found = await self._in_pool(
+            lambda: registry.find(self._store, self._settings, site, call, target)
+        )
+        if isinstance(found, Reply):
+            return found
+        where, answer, edition = found
+        if isinstance(answer, Missing):
+            wanted = answer.want if where.live else ""
+            its = edition.publication
+            return (Miss(its.format, where.name, wanted) if wanted else None), absent(answer, call)
+        return await self._reply(site, call, [(where, answer, edition)])
+
     async def _in_group(
         self, site: Site, call: Call, where: InGroup, target: Target
     ) -> Reply | tuple[Miss | None, Reply]:
@@ -274,7 +286,8 @@ class RepoService:
             entry = answer
             ready = await self._in_pool(lambda: prepare(self._store, edition, where, entry))
             if self._may_be_remembered(where, edition, ready, entry):
-                site.remember(call.target, ready)
+                key = site.key(call.target, call.headers.get("Host"), call.place)
+                site.remember(key, ready)
             return await self._file(site, call, ready)
         if isinstance(answer, SendListing):
             folder = answer.folder
@@ -357,7 +370,7 @@ class RepoService:
         """Not what depends on the client or on the time."""
         if where.live is None:
             return True
-        if edition is not where.live.edition or answer.headers:
+        if edition is not where.live.edition:
             return False
         return answer.immutable or (signed_path(where.path) is None and ready.modified != 0)
 

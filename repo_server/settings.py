@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from manifests.digest import Digest
-from manifests.zone.model import Serve
+from manifests.zone.model import Registry, Serve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,8 @@ class Settings:
     serve: Serve = field(default_factory=Serve)
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     repository_key: str = ""
+    ca: str = ""
+    """Certificates of the authority behind what clients see, PEM."""
     access_log: bool = False
     """Whether each answer is written to standard output as one line of JSON."""
     limits: Limits = Limits()
@@ -76,9 +79,11 @@ class Settings:
                     "grace": serve.grace,
                     "deny": sorted(serve.deny),
                     "groups": {name: list(names) for name, names in serve.groups.items()},
+                    "registries": {name: asdict(each) for name, each in serve.registries.items()},
                 },
                 "keys": {name: list(armored) for name, armored in self.keys.items()},
                 "repository_key": self.repository_key,
+                "ca": self.ca,
                 "access_log": self.access_log,
                 "limits": {name: getattr(self.limits, name) for name in Limits.__slots__},
             }
@@ -91,10 +96,20 @@ class Settings:
         serve = values.pop("serve")
         deny = frozenset(Digest(text) for text in serve.pop("deny"))
         groups = {name: tuple(names) for name, names in serve.pop("groups").items()}
+        registries = {name: _registry(each) for name, each in serve.pop("registries").items()}
         return cls(
             store=Path(values.pop("store")),
-            serve=Serve(deny=deny, groups=groups, **serve),
+            serve=Serve(deny=deny, groups=groups, registries=registries, **serve),
             keys={name: tuple(armored) for name, armored in values.pop("keys").items()},
             limits=Limits(**values.pop("limits")),
             **values,
         )
+
+
+def _registry(values: dict[str, Any]) -> Registry:
+    listen, replaces = values["listen"], values["replaces"]
+    return Registry(
+        listen=None if listen is None else (listen[0], listen[1]),
+        hosts=tuple(values["hosts"]),
+        replaces=None if replaces is None else tuple(replaces),
+    )

@@ -16,6 +16,7 @@ from manifests.formats.base import Format, TreeView
 from manifests.state import is_name
 from repo_server.gate import DenyDigests, Gate
 from repo_server.marks import identity
+from repo_server.origins import FORMAT, origins_of
 from repo_server.ready import Ready
 from repo_server.settings import Settings
 from store.ledger import ReadTransaction
@@ -126,6 +127,10 @@ class Site:
     repositories: Mapping[str, Live]
     gate: Gate
     groups: Mapping[str, Group] = field(default_factory=dict)
+    origins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Registries whose place repositories take, sorted, each with those repositories."""
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    """Host names that stand for one repository of images each."""
     ready: OrderedDict[str, Ready] = field(default_factory=OrderedDict)
     """Answers that were worked out before, by the raw request target."""
     _pinned: OrderedDict[tuple[str, int], Edition | None] = field(default_factory=OrderedDict)
@@ -152,8 +157,19 @@ class Site:
             )
             for each in publications
         }
-        groups = _groups(settings, repositories)
-        return cls(store, settings, generation, repositories, DenyDigests(denied), groups)
+        hosts = {
+            host: name for name, each in settings.serve.registries.items() for host in each.hosts
+        }
+        return cls(
+            store,
+            settings,
+            generation,
+            repositories,
+            DenyDigests(denied),
+            _groups(settings, repositories),
+            _origins(settings, repositories),
+            hosts,
+        )
 
     def names(self, format_name: str) -> list[str]:
         """What is served of a format: repositories and groups, sorted."""
@@ -192,7 +208,7 @@ class Site:
             return None
         edition: Edition | None = live.edition
         if at:
-            edition = self._pinned_edition(name, pinned)
+            edition = self.pinned(name, pinned)
             if edition is None or edition.publication.format != first:
                 return None
         if not slash:
@@ -201,7 +217,20 @@ class Site:
         prefix = f"/{first}/{name}{at}{pinned}/"
         return InRepository(name, prefix, inner, edition, None if at else live)
 
-    def _pinned_edition(self, name: str, text: str) -> Edition | None:
+    def root(self, host: str | None, place: str) -> str:
+        """The repository of images that stands alone where a client asks, by the listening
+        address (``place``) or the Host header; empty: none does."""
+        if place or not self.hosts or host is None:
+            return place
+        host = host.lower()
+        return self.hosts.get(host) or self.hosts.get(host.rpartition(":")[0], "")
+
+    def key(self, target: str, host: str | None, place: str) -> str:
+        """By what an answer to a raw request target is remembered."""
+        root = self.root(host, place)
+        return f"{root}\n{target}" if root else target
+
+    def pinned(self, name: str, text: str) -> Edition | None:
         """The snapshot with this serial as it was first published under ``name``.
 
         A snapshot that never was published was never proved complete, so it has no URL.
@@ -233,6 +262,15 @@ class Site:
             return self.store.blobs.size(digest)
         except BlobMissing:
             return None
+
+
+def _origins(settings: Settings, repositories: Mapping[str, Live]) -> dict[str, tuple[str, ...]]:
+    views = {
+        name: lambda edition=live.edition: edition.view
+        for name, live in repositories.items()
+        if live.edition.publication.format == FORMAT
+    }
+    return origins_of(settings.serve, views)
 
 
 def _groups(settings: Settings, repositories: Mapping[str, Live]) -> dict[str, Group]:

@@ -1,6 +1,6 @@
 """The parent: opens the sockets, starts the workers, and starts a dead one again.
 
-Each worker has its own listening socket on the one address (``SO_REUSEPORT``, so that the
+Each worker has its own listening socket on each address (``SO_REUSEPORT``, so that the
 kernel shares out connections), which the parent keeps: while a worker is started again,
 clients wait in its queue instead of being turned away. Workers are new processes, not
 forks, so the parent may have threads and open databases.
@@ -23,7 +23,7 @@ from pathlib import Path
 from manifests.errors import ConfigError, SluiceError, StoreError
 from repo_server.log import report
 from repo_server.marks import Marks
-from repo_server.service import Miss
+from repo_server.misses import Miss
 from repo_server.settings import Settings
 
 _TICK = 0.1
@@ -39,9 +39,11 @@ OnMiss = Callable[[Sequence[tuple[Miss, int]]], None]
 class _Worker:
     """One place for a worker, and the process that fills it now."""
 
-    def __init__(self, settings: bytes, listener: socket.socket, marks: int) -> None:
+    def __init__(
+        self, settings: bytes, listeners: Sequence[tuple[socket.socket, str]], marks: int
+    ) -> None:
         self._settings = settings
-        self._listener = listener
+        self._listeners = listeners
         self._marks = marks
         self.process: subprocess.Popen[bytes] | None = None
         self.line: socket.socket | None = None
@@ -55,12 +57,15 @@ class _Worker:
     def start(self) -> None:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        inherited = (self._listener.fileno(), theirs.fileno(), self._marks)
+        listening = [each.fileno() for each, _ in self._listeners]
+        inherited = (theirs.fileno(), self._marks, *listening)
+        words = [str(theirs.fileno()), str(self._marks)]
+        words += [f"{each.fileno()}:{place}" for each, place in self._listeners]
         root = str(Path(__file__).resolve().parents[1])
         paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "repo_server.worker", *map(str, inherited)],
+                [sys.executable, "-m", "repo_server.worker", *words],
                 stdin=subprocess.PIPE,
                 pass_fds=inherited,
                 process_group=0,  # a Ctrl-C is the parent's to pass on
@@ -117,6 +122,8 @@ class Server:
         self._stopping = False
         self.url = ""
         """Where it serves; set before the workers are started."""
+        self.urls: dict[str, str] = {}
+        """The same for repositories that have an address of their own, by name."""
         self.pids: list[int] = []
 
     def stop(self) -> None:
@@ -127,20 +134,31 @@ class Server:
         """Serve until ``stop``. Raises ConfigError if the address cannot be listened on,
         and what a worker said that could not start at all."""
         with ExitStack() as stack:
-            listeners = _listen(self._settings)
-            for listener in listeners:
-                stack.callback(listener.close)
-            host, port = listeners[0].getsockname()[:2]
-            self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            serve, count = self._settings.serve, self._settings.serve.workers
+            addresses = {"": (serve.host, serve.port)}
+            addresses |= {
+                name: each.listen for name, each in serve.registries.items() if each.listen
+            }
+            places: dict[str, list[socket.socket]] = {}
+            for place, address in addresses.items():
+                places[place] = _listen(address, count)
+                for listener in places[place]:
+                    stack.callback(listener.close)
+            self.urls = {place: _url(listeners[0]) for place, listeners in places.items()}
+            self.url = self.urls.pop("")
             marks = Marks.create()
             stack.callback(os.close, marks)
             text = self._settings.to_json()
-            workers = [_Worker(text, listener, marks) for listener in listeners]
+            workers = [
+                _Worker(text, [(each[number], place) for place, each in places.items()], marks)
+                for number in range(count)
+            ]
             try:
                 self._watch(workers)
             finally:
-                for listener in listeners:
-                    listener.close()
+                for listeners in places.values():
+                    for listener in listeners:
+                        listener.close()
                 self._end(workers)
 
     def _watch(self, workers: list[_Worker]) -> None:
@@ -164,6 +182,8 @@ class Server:
                 if not announced and all(worker.ready for worker in workers):
                     announced = True
                     self._announce(f"serving {self.url}")
+                    for name, url in self.urls.items():
+                        self._announce(f"serving {name} at {url}")
                 if not announced and time.monotonic() - began > _START_SECONDS:
                     raise StoreError("the workers of the server did not start in time")
 
@@ -214,7 +234,8 @@ class Server:
 def serve(settings: Settings, *, on_miss: OnMiss | None = None) -> None:
     """Serve a store until SIGTERM or SIGINT; nothing in it is written.
 
-    Prints ``serving http://HOST:PORT`` when all workers listen. ``on_miss`` is called in
+    Prints ``serving http://HOST:PORT`` when all workers listen, then where single repositories
+    have an address of their own. ``on_miss`` is called in
     this process, about once a second, with what clients asked for and did not get, and
     how often. To be called from the main thread. Raises what ``Server.run`` raises.
     """
@@ -230,9 +251,14 @@ def serve(settings: Settings, *, on_miss: OnMiss | None = None) -> None:
             signal.signal(number, handler)
 
 
-def _listen(settings: Settings) -> list[socket.socket]:
-    """One listening socket for each worker, all on the same address."""
-    host, port = settings.serve.host, settings.serve.port
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _listen(wanted: tuple[str, int], count: int) -> list[socket.socket]:
+    """``count`` listening sockets, all on the same address."""
+    host, port = wanted
     listeners: list[socket.socket] = []
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -243,7 +269,7 @@ def _listen(settings: Settings) -> list[socket.socket]:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
             address = probe.getsockname()
-        for _ in range(settings.serve.workers):
+        for _ in range(count):
             listener = socket.socket(family, kind, protocol)
             listeners.append(listener)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

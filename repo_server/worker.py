@@ -1,8 +1,9 @@
-"""One worker process: ``python -m repo_server.worker LISTEN CONTROL MARKS``.
+"""One worker process: ``python -m repo_server.worker CONTROL MARKS LISTEN:NAME...``.
 
-The three words are descriptors that the parent left open: a listening socket, a socket
-to the parent, and the shared marks. The settings come as JSON on standard input. On the
-control socket the worker writes lines of JSON: ``{"ready": true}``,
+The words are descriptors that the parent left open: a socket to the parent, the shared marks,
+and listening sockets, each with the repository that stands alone there, or none. The settings
+come as JSON on standard input. On the control socket the worker writes lines of JSON:
+``{"ready": true}``,
 ``{"misses": [[format, repository, want, count], ...]}``, ``{"failed": ..., "remedy": ...}``.
 When the parent is gone the worker ends, too.
 """
@@ -16,6 +17,7 @@ import resource
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 
 from manifests.errors import SluiceError
@@ -56,7 +58,12 @@ class Control:
                 pass
 
 
-async def work(settings: Settings, listener: socket.socket, control: Control, marks: Marks) -> None:
+async def work(
+    settings: Settings,
+    listeners: Sequence[tuple[socket.socket, str]],
+    control: Control,
+    marks: Marks,
+) -> None:
     """Serve until SIGTERM, or until the parent is gone."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -67,7 +74,10 @@ async def work(settings: Settings, listener: socket.socket, control: Control, ma
         follower = Follower(store, settings)
         service = RepoService(store, settings, follower, marks)
         connections = Connections(service)
-        server = await loop.create_server(connections, sock=listener, backlog=1024)
+        servers = [
+            await loop.create_server(connections.at(place), sock=listener, backlog=1024)
+            for listener, place in listeners
+        ]
         tasks = [
             loop.create_task(follower.run()),
             loop.create_task(connections.watch()),
@@ -78,7 +88,8 @@ async def work(settings: Settings, listener: socket.socket, control: Control, ma
         control.say(ready=True)
         waiting = loop.create_task(stop.wait())
         done, _ = await asyncio.wait([*tasks, waiting], return_when=asyncio.FIRST_COMPLETED)
-        server.close()
+        for server in servers:
+            server.close()
         await connections.stop(settings.limits.drain)
         _tell(service, control)
         for task in (*tasks, parent, waiting):
@@ -125,12 +136,16 @@ def _room_for_connections(limits: Limits) -> Limits:
 
 def main() -> int:
     """Run one worker; the exit code of the process."""
-    listen, line, memory = map(int, sys.argv[1:4])
+    line, memory, *listen = sys.argv[1:]
+    listeners = [
+        (socket.socket(fileno=int(number)), place)
+        for number, _, place in (word.partition(":") for word in listen)
+    ]
     settings = Settings.from_json(sys.stdin.buffer.read())
     settings = replace(settings, limits=_room_for_connections(settings.limits))
-    control = Control(socket.socket(fileno=line))
+    control = Control(socket.socket(fileno=int(line)))
     try:
-        asyncio.run(work(settings, socket.socket(fileno=listen), control, Marks.attach(memory)))
+        asyncio.run(work(settings, listeners, control, Marks.attach(int(memory))))
     except SluiceError as error:
         control.say(failed=str(error), remedy=error.remedy)
         return error.exit_code

@@ -7,7 +7,7 @@ nothing; it sees files only through the ``TreeView`` and ``Body`` it is given.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -232,17 +232,25 @@ class Derived:
 # --- answering --------------------------------------------------------------
 
 
+def _nothing_denied(entry: Entry) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A client's GET or HEAD. ``path`` is decoded and relative to the repository.
 
-    ``headers`` has lower-case names; repeated lines are joined with ``, ``.
+    ``headers`` has lower-case names; repeated lines are joined with ``, ``. ``prefix`` is what
+    the client put before the path. ``denied`` says whether the gate keeps an entry back; only
+    lists need to ask, since the server asks before it sends an entry.
     """
 
     path: str
     method: str = "GET"
     query: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    prefix: str = ""
+    denied: Callable[[Entry], bool] = _nothing_denied
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,13 +258,16 @@ class SendEntry:
     """Answer 200 with the bytes of a tree entry.
 
     ``immutable``: the name stands for the content (a package, a hashed index),
-    so caches may keep it; otherwise clients must revalidate.
+    so caches may keep it; otherwise clients must revalidate. ``headers`` are the same for
+    every client. ``negotiated``: only for clients that accept ``content_type``; the format
+    answers the others otherwise.
     """
 
     entry: Entry
     content_type: str = "application/octet-stream"
     immutable: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
+    negotiated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +294,7 @@ class Missing:
     want: str = ""
     body: bytes = b""
     content_type: str = "text/plain; charset=utf-8"
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 Answer = SendEntry | SendBytes | SendListing | Missing

@@ -120,6 +120,9 @@ serve:
   #grace: 24h                                # files of the last publication stay fetchable so long
   #deny: []                                  # SHA-256 digests that are never served
   #groups: {{public: [central, vendor]}}      # several repositories as one; the first hit wins
+  #registries:                               # images at a port or host name of their own
+    #platform: {{listen: "0.0.0.0:5000", hosts: images.example.org, replaces: registry.example.com}}
+  #ca_file: keys/ca.pem                      # who signed our certificate: /setup/ca.crt
 
 # What clients asked for and did not get: `sluice wants`. What matches is never noted.
 wants:

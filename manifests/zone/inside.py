@@ -23,6 +23,7 @@ from manifests.zone.model import (
     Wants,
 )
 from manifests.zone.reader import Value
+from manifests.zone.registries import read_registries
 from manifests.zone.urls import read_carrier, read_listen, read_web_url
 
 KEYS = (*COMMON_KEYS, "streams", "require", "serve", "wants")
@@ -38,7 +39,16 @@ STREAM_KEYS = (
     *NAME_KEYS,
 )
 REQUIRE_KEYS = ("signed_by", "check_packages")
-SERVE_KEYS = ("listen", "workers", "external_url", "grace", "deny", "groups")
+SERVE_KEYS = (
+    "listen",
+    "workers",
+    "external_url",
+    "grace",
+    "deny",
+    "groups",
+    "registries",
+    "ca_file",
+)
 WANTS_KEYS = ("ignore",)
 _OUTSIDE_ONLY = "in the zone.yaml of an outside zone; this one is inside"
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
@@ -55,7 +65,7 @@ def read_inside(root: Value, folder: Path) -> InsideZone:
         require=section.get(
             "require", lambda v: v.named(lambda _name, entry: _require(entry, folder)), {}
         ),
-        serve=section.get("serve", _serve, Serve()),
+        serve=section.get("serve", lambda v: _serve(v, folder), Serve()),
         wants=section.get("wants", _wants, Wants()),
     )
 
@@ -119,7 +129,7 @@ def _rename(value: Value, repositories: tuple[str, ...] | None) -> dict[str, str
     return result
 
 
-def _serve(value: Value) -> Serve:
+def _serve(value: Value, folder: Path) -> Serve:
     section = value.section(SERVE_KEYS, {})
     host, port = section.get("listen", read_listen, (Serve().host, Serve().port))
     return Serve(
@@ -130,6 +140,8 @@ def _serve(value: Value) -> Serve:
         grace=section.get("grace", Value.duration, DAY),
         deny=section.get("deny", _digests, frozenset()),
         groups=section.get("groups", _groups, {}),
+        registries=section.get("registries", read_registries, {}),
+        ca_file=section.get("ca_file", lambda v: v.file(folder), None),
     )
 
 

@@ -253,6 +253,18 @@ class InsideStream:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """How a repository of images is reached besides by its own name."""
+
+    listen: tuple[str, int] | None = None
+    """Host and port at which it alone stands at the root."""
+    hosts: tuple[str, ...] = ()
+    """Host names for which it alone stands at the root; without a port: at any."""
+    replaces: tuple[str, ...] | None = None
+    """Original registries; None: those that the outside names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Serve:
     host: str = "127.0.0.1"
     port: int = 8080
@@ -264,6 +276,10 @@ class Serve:
     """Blobs that are never served."""
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Several repositories served as one: its name to theirs, in the order to look."""
+    registries: Mapping[str, Registry] = field(default_factory=dict)
+    """By our name of the repository."""
+    ca_file: Path | None = None
+    """Certificates of the authority that signed what clients see, for them to fetch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

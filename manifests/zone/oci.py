@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -20,6 +19,7 @@ from manifests.formats.oci.rules import (
 )
 from manifests.zone.model import Oci, Upstream
 from manifests.zone.reader import Section, Value
+from manifests.zone.registries import read_origin
 from manifests.zone.urls import read_mirrors
 
 OCI_KEYS = ("images", "referrers", "replaces", "strict", "clients", "auth_file")
@@ -29,7 +29,6 @@ OCI_FOREIGN = (
 """Keys of other formats that mean nothing here."""
 T = TypeVar("T")
 _IMAGE_KEYS = ("name", "tags", "newest", "digests", "platforms")
-_REGISTRY = re.compile(r"(?=.{1,255}$)[a-z0-9]+(?:[.-][a-z0-9]+)*(?::[0-9]{1,5})?")
 
 
 def read_oci(section: Section, folder: Path) -> Oci:
@@ -40,7 +39,6 @@ def read_oci(section: Section, folder: Path) -> Oci:
         section.at("auth_file").fail(
             f"`{section.value.path}` has `auth_file` and `username`", "remove one of the two"
         )
-    remedy = "write the registry's host as it stands in image names: registry.example.com[:port]"
     return Oci(
         asked=Asked(
             images=images,
@@ -49,7 +47,7 @@ def read_oci(section: Section, folder: Path) -> Oci:
             clients=section.get(
                 "clients", lambda v: v.one_or_some(lambda item: item.choice(CLIENTS)), ()
             ),
-            replaces=section.get("replaces", lambda v: v.matching(_REGISTRY, remedy), ""),
+            replaces=section.get("replaces", read_origin, ""),
         ),
         auth_file=auth_file,
     )

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from manifests.errors import BadPath
+from manifests.formats.oci.layout import is_image
 from manifests.tree import check_path
 from manifests.zone.common import (
     COMMON_KEYS,
@@ -147,6 +148,11 @@ def _maven(name: str, section: Section, folder: Path) -> Repository:
 
 
 def _oci(name: str, section: Section, folder: Path) -> Repository:
+    if not is_image(name):
+        section.value.fail(
+            f"clients could not name {name!r}: it becomes a part of images' names",
+            "use letters and digits, and between them one of . _ - (or __, or several -)",
+        )
     return Repository(
         name=name,
         format="oci",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from repo_server.setup.base import Asked, Refusal, SetupFile, SetupFiles, asked, base_url
 from repo_server.setup.maven import MavenSetup
+from repo_server.setup.oci import OciSetup
 from repo_server.setup.yum import YumSetup
 from repo_server.site import Site
 
 __all__ = ["ALL", "Asked", "Refusal", "SetupFile", "asked", "base_url", "find"]
 
 #: What each format offers; a new one adds its module and stands here.
-ALL: dict[str, SetupFiles] = {each.format: each for each in (MavenSetup(), YumSetup())}
+ALL: dict[str, SetupFiles] = {each.format: each for each in (MavenSetup(), OciSetup(), YumSetup())}
 
 
 def find(site: Site, name: str) -> SetupFile | None:

@@ -6,15 +6,18 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from manifests.errors import SluiceError, UsageError
+from manifests.errors import ConfigError, SluiceError, UsageError
 from manifests.zone import InsideZone, Serve
 from repo_server import Settings, serve
 from sluice.context import Context, ledger_password
 from sluice.noting import Notebook, is_read_only
 from sluice.wiring import read_key_files, repository_key
 from store.ledger import Ledger
+
+_MAX_CERTIFICATES = 1 << 20
 
 
 def register(commands: Any) -> None:
@@ -91,5 +94,32 @@ def _settings(zone: InsideZone, listen: Serve, access_log: bool) -> Settings:
         serve=listen,
         keys=keys,
         repository_key=own.public().armored.decode("ascii") if own else "",
+        ca="" if listen.ca_file is None else _certificates(listen.ca_file),
         access_log=access_log,
     )
+
+
+def _certificates(path: Path) -> str:
+    """The certificates in a PEM file that anybody may read. Raises ConfigError."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_CERTIFICATES + 1)
+    except OSError as error:
+        raise ConfigError(
+            f"the certificates cannot be read: {error.strerror}",
+            where=str(path),
+            remedy="put the authority's certificate there, or change `serve: ca_file`",
+        ) from error
+    if b"PRIVATE KEY" in data:
+        raise ConfigError(
+            "this file has a private key in it, and everybody gets it",
+            where=str(path),
+            remedy="name a file with the authority's certificate alone as `serve: ca_file`",
+        )
+    if len(data) > _MAX_CERTIFICATES or b"-----BEGIN CERTIFICATE-----" not in data:
+        raise ConfigError(
+            "there is no certificate in this file",
+            where=str(path),
+            remedy="write the authority's certificate as PEM (`-----BEGIN CERTIFICATE-----`)",
+        )
+    return data.decode("ascii", "replace")

@@ -13,7 +13,7 @@ from typing import Self
 from manifests.digest import Digest
 from manifests.state import Snapshot
 from manifests.tree import Entry
-from manifests.zone.model import Serve
+from manifests.zone.model import Registry, Serve
 from repo_server import Limits, Miss, Server, Settings
 from store.records import Publication, StoredSnapshot
 from store.store import KeptTree, Store
@@ -125,6 +125,8 @@ class Serving:
         repository_key: str = "",
         limits: Limits | None = None,
         groups: dict[str, tuple[str, ...]] | None = None,
+        registries: dict[str, Registry] | None = None,
+        ca: str = "",
     ) -> None:
         serve = Serve(
             port=0,
@@ -133,6 +135,7 @@ class Serving:
             deny=frozenset(deny),
             external_url=external_url,
             groups=groups or {},
+            registries=registries or {},
         )
         settings = Settings(
             store=store,
@@ -141,6 +144,7 @@ class Serving:
             keys=keys or {},
             repository_key=repository_key,
             limits=limits or Limits(),
+            ca=ca,
         )
         self.misses: list[Miss] = []
         self._said = threading.Event()

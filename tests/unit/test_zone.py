@@ -21,6 +21,7 @@ from manifests.zone import (
     OutsideStream,
     OutsideZone,
     PartNames,
+    Registry,
     Repository,
     Retain,
     Serve,
@@ -298,6 +299,21 @@ def test_serve_keys() -> None:
     assert zone.require["a"] == Signers(
         signed_by=(FOLDER / "k.asc", FOLDER / "l.asc"), check_packages=True
     )
+
+
+def test_registries() -> None:
+    zone = inside(
+        "zone: inside\nserve:\n  ca_file: keys/ca.pem\n  registries:\n"
+        "    a: {listen: '0.0.0.0:5000', hosts: images.example.org}\n"
+        "    b: {hosts: [b.example.org, 'b.example.org:81'], replaces: none}\n"
+        "    c: {replaces: [registry.example.com, 'registry.example.com:5000']}\n"
+    )
+    assert zone.serve.ca_file == FOLDER / "keys/ca.pem"
+    assert zone.serve.registries == {
+        "a": Registry(listen=("0.0.0.0", 5000), hosts=("images.example.org",)),
+        "b": Registry(hosts=("b.example.org", "b.example.org:81"), replaces=()),
+        "c": Registry(replaces=("registry.example.com", "registry.example.com:5000")),
+    }
 
 
 def test_names_stay_as_they_were_written() -> None:

@@ -301,6 +301,12 @@ def test_a_carrier_that_never_was() -> None:
         ("deny: [abc]", "not a digest"),
         ("deny: [[a]]", "not a digest"),
         ("password: hunter2", "secret"),
+        ("registries: {a: {}}", "says nothing"),
+        ("registries: {a: {replaces: https://registry.example.com}}", "not the name of a registry"),
+        ("registries: {a: {replaces: registry.example.com/team}}", "not the name of a registry"),
+        ("registries: {a: {hosts: Images.example.org}}", "cannot be 'Images.example.org'"),
+        ("registries: {a: {hosts: h}, b: {hosts: [g, h]}}", "already another repository's"),
+        ("registries: {a: {listen: 'h:1'}, b: {listen: 'h:1'}}", "already another repository's"),
     ],
 )
 def test_serve_keys(serve: str, what: str) -> None:
@@ -324,3 +330,10 @@ def test_a_ledger_password_is_pointed_to_a_file_and_never_repeated() -> None:
         check(text, 2, "", "ledger_password_file")
         error = refused(text)
         assert "hunter2" not in error.what + error.remedy
+
+
+def test_a_repository_of_images_has_a_name_that_images_may_have() -> None:
+    text = "zone: outside\nrepositories:\n  a._b: {format: oci, upstream: 'https://h', images: x}\n"
+    check(text, 3, "clients could not name 'a._b'")
+    text = text.replace("a._b", "a-b").replace("images: x", "images: x, replaces: h/x")
+    check(text, 3, "not the name of a registry")

@@ -7,14 +7,17 @@ from pathlib import Path
 
 from manifests.errors import BadPath
 from manifests.formats.base import (
+    Answer,
     Crawl,
     Derived,
     Problem,
+    Request,
     Signer,
     Spec,
     StaticFormat,
     TreeView,
 )
+from manifests.formats.oci.answer import answer
 from manifests.formats.oci.check import check
 from manifests.formats.oci.crawl import OciCrawl
 from manifests.formats.oci.derive import derive
@@ -41,6 +44,9 @@ class OciFormat(StaticFormat):
         self, view: TreeView, previous: Derived | None, signer: Signer | None
     ) -> Iterable[tuple[str, bytes | Path | Entry]]:
         return derive(view)
+
+    def answer(self, request: Request, view: TreeView) -> Answer:
+        return answer(request, view)
 
     def may_be_root(self, text: str) -> bool:
         """``IMAGE:TAG`` or ``IMAGE@DIGEST``."""

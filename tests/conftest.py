@@ -17,6 +17,7 @@ from tests.support.certs import Authority, Pair
 from tests.support.dnf import Dnf, DnfRepo
 from tests.support.gpg import GpgHome
 from tests.support.hostile import HostileServer
+from tests.support.maven import QUICK_START
 from tests.support.nginx import Nginx
 from tests.support.postgres import Postgres
 from tests.support.rpms import RpmCache
@@ -27,6 +28,8 @@ from tests.support.yumrepo import YumRepo
 # The same examples on every machine and no verdict by the clock: a failure is a failure.
 settings.register_profile("sluice", derandomize=True, deadline=None)
 settings.load_profile("sluice")
+# For the Maven that Sluice runs itself.
+os.environ.setdefault("MAVEN_OPTS", QUICK_START)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support import tools
+from tests.support.maven import QUICK_START
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 Choice = Callable[[str], bool]
@@ -128,8 +129,7 @@ class Stage:
         return dict(os.environ) | {
             "PYTHONPATH": str(Path(__file__).resolve().parent.parent.parent),
             "PYTHONUNBUFFERED": "1",
-            # Maven runs for seconds: its start counts, not its best speed.
-            "MAVEN_OPTS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+            "MAVEN_OPTS": QUICK_START,
         }
 
     def _section(self, zone: Path, section: str, lines: Sequence[str]) -> None:

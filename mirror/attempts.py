@@ -126,7 +126,7 @@ class Attempts:
         problems = self._settings.weigh([*gathered.problems, *checked])
         found = required(problems)
         if not found and not required(signed) and gathered.confirm():
-            counts = self._compare(tree)
+            counts = self._compare(tree, gathered.expected)
             return Built(tree, gathered, (*problems, *signed), counts, attempt)
         if last:
             self._refuse(found, required(signed))
@@ -205,7 +205,7 @@ class Attempts:
         if plan.removed > self._repository.max_removals * before:
             self._refuse_removals(plan.removed, before, list(plan.first_removed))
 
-    def _compare(self, tree: KeptTree) -> Counts:
+    def _compare(self, tree: KeptTree, expected: frozenset[str]) -> Counts:
         """Compare with the newest snapshot. Raises RemovalsHeld."""
         previous = self._settings.previous
         if previous is None:
@@ -219,7 +219,8 @@ class Attempts:
             added += change.before is None
             removed += change.after is None
             updated += change.before is not None and change.after is not None
-            if change.after is None and not is_index(self._repository.format, change.path):
+            lost = change.after is None and change.path not in expected
+            if lost and not is_index(self._repository.format, change.path):
                 gone += 1
                 if len(first) < SHOWN:
                     first.append(change.path)

@@ -34,7 +34,7 @@ class HttpTransport:
 
     ``folder`` is ours; in it interrupted downloads of promised files wait for the next
     run. Each file is written by one thread. With ``stay`` no redirect to another host is
-    followed.
+    followed. ``web`` sends the requests, if it is not the usual one.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class HttpTransport:
         progress: Progress,
         pause: Callable[[float], None] = time.sleep,
         stay: bool = False,
+        web: Web | None = None,
     ) -> None:
         self._connection = connection
         self._folder = folder
@@ -53,7 +54,7 @@ class HttpTransport:
         self._pause = pause
         self._throttle = Throttle(connection.bandwidth)
         named = [upstream.mirrorlist] if upstream.mirrorlist else list(upstream.urls)
-        self._web = Web(connection, named, stay=stay)
+        self._web = web or Web(connection, named, stay=stay)
         self._pool = ThreadPoolExecutor(connection.parallel, thread_name_prefix="fetch")
         self._running: set[Future[Got]] = set()
         self._guard = threading.Lock()

@@ -50,6 +50,14 @@ def open_source(
             ) as source:
                 yield source
             return
+        if repository.format == "oci":
+            from mirror.registry.source import registry_source
+
+            with registry_source(
+                store, repository, settings, folder, progress=progress, pause=pause
+            ) as images:
+                yield images
+            return
         transport = _transport(repository, folder, lock, progress, pause)
         try:
             yield _crawled(store, repository, settings, progress, transport, folder)

@@ -46,6 +46,8 @@ class Gathered:
     facts: Callable[[], Iterable[tuple[str, bytes]]] | None = None
     validators: list[tuple[str, Validator]] = field(default_factory=list)
     confirm: Callable[[], bool] = lambda: True
+    expected: frozenset[str] = frozenset()
+    """Paths whose removal is no loss: the upstream has them, nothing asks for them any more."""
 
 
 class Source(Protocol):

@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -88,13 +88,20 @@ class Web:
     """Sends requests as ``Connection`` says; safe to share between threads.
 
     ``trusted`` are the URLs whose hosts may see the password and the certificate. With
-    ``stay`` no other host is asked at all, whatever a redirect says.
+    ``stay`` no other host is asked at all, whatever a redirect says. ``secrets`` gives the
+    headers that only those hosts may see, by URL.
     """
 
     def __init__(
-        self, connection: Connection, trusted: Sequence[str], *, stay: bool = False
+        self,
+        connection: Connection,
+        trusted: Sequence[str],
+        *,
+        stay: bool = False,
+        secrets: Callable[[str], Mapping[str, str]] = lambda _: {},
     ) -> None:
         self._connection = connection
+        self._secrets = secrets
         self._stay = stay
         self._trusted = {_origin(url) for url in trusted}
         self._local = threading.local()
@@ -117,10 +124,12 @@ class Web:
                 session.close()
 
     @contextmanager
-    def get(self, url: str, headers: Mapping[str, str]) -> Iterator[Answer]:
-        """GET, following at most five redirects. Raises UpstreamUnreachable, UpstreamRefused."""
+    def get(
+        self, url: str, headers: Mapping[str, str], *, method: str = "GET", data: bytes = b""
+    ) -> Iterator[Answer]:
+        """Ask, following at most five redirects. Raises UpstreamUnreachable, UpstreamRefused."""
         for _ in range(_MAX_REDIRECTS + 1):
-            response = self._send(url, headers)
+            response = self._send(url, headers, method, data)
             try:
                 if response.status_code not in _MOVED or "location" not in response.headers:
                     yield Answer(response, url, self._connection.timeout)
@@ -157,8 +166,15 @@ class Web:
         if _origin(url) != _origin(target):
             _log.info("%s redirects to %s", printable(url), printable(target))
 
-    def _send(self, url: str, headers: Mapping[str, str]) -> requests.Response:
-        known = _origin(url) in self._trusted
+    def is_trusted(self, url: str) -> bool:
+        """Whether that host may see secrets."""
+        return _origin(url) in self._trusted
+
+    def _send(
+        self, url: str, headers: Mapping[str, str], method: str, data: bytes
+    ) -> requests.Response:
+        known = self.is_trusted(url)
+        secrets = self._secrets(url) if known else {}
         cert = self._connection.client_cert
         pair: str | tuple[str, str] | None = None
         if known and cert is not None:
@@ -166,10 +182,12 @@ class Web:
             pair = str(cert) if key is None else (str(cert), str(key))
         wait = self._connection.timeout
         try:
-            return self._session(known).get(
+            return self._session(known).request(
+                method,
                 url,
+                data=data or None,
                 # Never compressed on the way: sizes and Range count stored bytes.
-                headers={**headers, "Accept-Encoding": "identity"},
+                headers={**headers, **secrets, "Accept-Encoding": "identity"},
                 auth=self._auth if known else None,
                 cert=pair,
                 verify=self._authorities(),

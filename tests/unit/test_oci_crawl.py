@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
-from manifests.errors import ConfigError
 from manifests.formats import format_named
 from manifests.formats.base import Spec
-from manifests.formats.oci import media
 from manifests.formats.oci.crawl import OciCrawl
 from manifests.formats.oci.layout import FACTS, blob_path, manifest_path, tag_path
 from manifests.formats.oci.outcome import Outcome
 from manifests.formats.oci.rules import Asked, ImageRule
-from manifests.tree import Entry
 from tests.support.formats import MemoryView, drive
-from tests.support.ociregistry import MemoryRegistry, digest, index, manifest, row
+from tests.support.ociregistry import MemoryRegistry, digest, index, row
 
 CONFIG = b'{"architecture": "amd64"}'
 

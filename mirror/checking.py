@@ -13,7 +13,7 @@ from manifests.formats.base import KEYS, Problem, Signed, Spec
 from manifests.tree import Entry
 from manifests.zone.model import Signers
 from mirror.report import printable
-from store import checks, openpgp
+from store import checks, openpgp, signatures
 from store.blobs import BlobBatch
 from store.keyfiles import read_key_file
 from store.store import Store
@@ -72,8 +72,8 @@ def read_keys(signers: Signers) -> Keys:
     files: dict[str, bytes] = {}
     for path in signers.signed_by:
         data = read_key_file(path, openpgp.MAX_KEYS_BYTES + 1)
-        for key in openpgp.read_keys(data, where=str(path)):
-            files[f"{KEYS}{key.fingerprint.upper()}.asc"] = key.armored
+        for key in signatures.read_keys(data, where=str(path)):
+            files[KEYS + signatures.file_name(key)] = key.armored
     rows = tuple(sorted(files.items()))
     armored = tuple(data for _, data in rows)
     return Keys(armored, rows, hashlib.sha256(repr(rows).encode()).hexdigest() if rows else "")
@@ -105,7 +105,7 @@ def signature_problems(
         return old is None or old != view.lookup(one.path)
 
     signed = checker.signed(format_name, spec, tree, packages=packages)
-    return list(openpgp.verify_signed(view, filter(fresh, signed), keys.armored))
+    return list(signatures.verify_signed(view, filter(fresh, signed), keys.armored))
 
 
 def signature_error(problems: Sequence[Problem], where: str) -> errors.SignatureInvalid:

@@ -13,13 +13,9 @@ from manifests.zone import InsideZone, Signers, Zone
 from sluice.text import some
 from store import checks
 from store.keyfiles import read_key_file
-from store.openpgp import (
-    RepositoryKey,
-    passphrase,
-    read_keys,
-    verify_signed,
-)
+from store.openpgp import RepositoryKey, passphrase
 from store.records import Publication
+from store.signatures import read_keys, verify_signed
 from store.store import Store
 
 _MAX_KEY = 1 << 20

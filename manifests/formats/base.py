@@ -203,7 +203,8 @@ class Signed:
     """A signature that an upstream put into its repository.
 
     ``kind`` is ``openpgp-detached`` (``signature`` is a path that signs
-    ``path``) or ``rpm`` (the signature is inside the file).
+    ``path``), ``rpm`` (the signature is inside the file), or one of images'
+    (``formats/oci/signing.py``; of several rows for a path, one good one is enough).
     """
 
     path: str

@@ -21,7 +21,7 @@ from sluice.context import Context
 from sluice.keys import KEY_TYPES, passphrase_from
 from sluice.text import fingerprint, table, when
 from sluice.wiring import read_key_files
-from store.openpgp import read_keys
+from store.signatures import read_keys
 
 
 def register(commands: Any) -> None:

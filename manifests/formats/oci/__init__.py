@@ -12,6 +12,7 @@ from manifests.formats.base import (
     Derived,
     Problem,
     Request,
+    Signed,
     Signer,
     Spec,
     StaticFormat,
@@ -22,6 +23,7 @@ from manifests.formats.oci.check import check
 from manifests.formats.oci.crawl import OciCrawl
 from manifests.formats.oci.derive import derive
 from manifests.formats.oci.layout import Folder, locate, split_reference
+from manifests.formats.oci.signing import signed
 from manifests.tree import Entry
 
 
@@ -39,6 +41,10 @@ class OciFormat(StaticFormat):
 
     def check(self, spec: Spec, view: TreeView) -> Iterable[Problem]:
         return check(view)
+
+    def signed(self, spec: Spec, view: TreeView, *, packages: bool) -> Iterable[Signed]:
+        """cosign's signatures; an image has no packages of its own."""
+        return signed(view)
 
     def derive(
         self, view: TreeView, previous: Derived | None, signer: Signer | None

@@ -31,6 +31,7 @@ _MODULES = {
     "pack": "bundles",
     "release": "bundles",
     "send": "bundles",
+    "resend": "resending",
     "receive": "importing",
     "serve": "serving",
     "status": "status",

@@ -15,7 +15,8 @@ from manifests.zone import OutsideStream
 from sluice.context import Context
 from sluice.progress import Progress
 from store.records import BundleRecord, PartRecord
-from transfer.release import recreate
+from transfer.recreate import recreate
+from transfer.resend import earlier_names
 from transfer.spool import Spool
 
 RELEASED, SENT, ENDED = "released", "sent", "ended"
@@ -116,6 +117,7 @@ def _source(context: Context, bundle: BundleRecord, part: PartRecord) -> Path:
     """The part in the spool; made again if somebody removed it."""
     source = context.spool / bundle.stream / f"{part.name}.tar"
     if not source.is_file():
+        context.files.mkdir(source.parent)
         recreate(context.store, bundle, part.index, source)
     return source
 
@@ -134,8 +136,10 @@ def _end_old(context: Context, stream: OutsideStream, outlet: Outlet) -> int:
                 if part.state == SENT:
                     sent[part.name] = bundle.sent.timestamp()
                     known[part.name] = part
+            for _, name, moment in earlier_names(tx, bundle):
+                sent[name] = moment.timestamp()
     ended = outlet.expire(context.now().timestamp(), sent)
     with context.store.ledger.write(context.actor) as tx:
-        for name in ended:
+        for name in filter(known.__contains__, ended):
             tx.set_part(replace(known[name], state=ENDED))
     return len(ended)

@@ -138,6 +138,9 @@ def _bundles(tx: ReadTransaction, resend: Mapping[str, int]) -> Iterator[tuple[B
         if bundle.received is not None:
             yield bundle, bundle.imported is None
             continue
+        if bundle.kind == "heartbeat":
+            yield bundle, False  # it brings nothing, and counts in no window
+            continue
         window = max(1, resend.get(bundle.stream, 1))
         yield bundle, bundle.sent is None or released[bundle.stream] < window
         released[bundle.stream] += 1

@@ -15,7 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from manifests.bundle import Index
 from manifests.bundle.index import RAW, TREE_DELTA
+from manifests.bundle.tar import member_size
 from manifests.digest import Digest
 from manifests.state import StateRow, StateTable
 from manifests.tree import Entry, Tree, delta, diff
@@ -76,6 +78,24 @@ class Content:
             )
         self._db.execute("DELETE FROM blob WHERE states = ?", (len(states),))
 
+    def drop_listed(self, index: Index) -> None:
+        """Take out what another bundle carries."""
+        self._db.executemany(
+            "DELETE FROM blob WHERE digest = ? AND stored = ?",
+            ((entry.digest, entry.stored) for entry in index.entries()),
+        )
+
+    def limit(self, size: int) -> bool:
+        """Keep only what comes first, up to ``size`` bytes of members but at least one;
+        whether anything was left out."""
+        used = 0
+        for place, stored in self._db.execute("SELECT place, stored_size FROM blob ORDER BY place"):
+            used += member_size(stored)
+            if used > size and used > member_size(stored):
+                self._db.execute("DELETE FROM blob WHERE place >= ?", (place,))
+                return True
+        return False
+
     def count(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM blob").fetchone()[0])
 
@@ -132,7 +152,12 @@ def gather(store: Store, base: Base, content: Content, batch: BlobBatch | None) 
     for row, old in changed:
         for before in [None] if None in old else old:
             content.add(_new_blobs(store, row, before))
-    content.drop_known([partial(_trees, store, table) for table in base.tables])
+    content.drop_known([partial(_trees, store, table) for table in base.held])
+    if base.series is not None:
+        for digest in base.series.indexes:
+            if store.blobs.has(digest):
+                with Index.map(store.blobs.path(digest)) as index:
+                    content.drop_listed(index)
     return deltas
 
 

@@ -39,6 +39,8 @@ class Known:
     """Its index is here, checked and pinned."""
     imported: bool = False
     """Nothing more is needed of any part."""
+    pinned: bool = True
+    """Its blobs are kept although perhaps no snapshot names them."""
 
     @property
     def name(self) -> str:
@@ -84,7 +86,9 @@ def load_known(store: Store, tx: ReadTransaction, stream: str) -> dict[Digest, K
                 for part in tx.parts(stream, record.epoch, record.sequence)
                 if part.state == PartState.DONE
             }
-        known.indexed = known.pins()[1] in pinned
+        documents, lists = known.pins()
+        known.indexed = lists in pinned
+        known.pinned = known.indexed or documents in pinned
         found[record.manifest] = known
     return found
 

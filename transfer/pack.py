@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -24,35 +23,32 @@ from manifests.bundle import (
     Location,
     Manifest,
     Parity,
-    PartRow,
     TextRef,
     encode_parts,
 )
 from manifests.digest import EMPTY, Digest
-from manifests.durable import DurableFile
 from manifests.errors import BlobDamaged, BlobMissing, HeldError
 from manifests.state import StateTable
 from manifests.tree import diff
 from manifests.zone import OutsideStream
 from store.blobs import BlobBatch
-from store.hashing import SideHash
 from store.records import PinKind
 from store.store import Store
 from transfer.content import Content, gather, open_content
-from transfer.payload import Payload, gathered
-from transfer.plan import Base, choose_base, own_root
+from transfer.payload import Payload
+from transfer.plan import Base, Wish, choose_base, own_root
 from transfer.room import Room, make_room
+from transfer.series import Series
 from transfer.spool import Spool
-
-Progress = Callable[[int, int], None]
-"""Told the bytes written so far and in all."""
+from transfer.writing import Progress, write_parts
 
 _SHOWN: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class PackPlan:
-    """What `pack` would do. ``bytes`` bounds the size of all part files."""
+    """What `pack` would do, in how many bundles however large. ``bytes`` bounds the size of
+    all part files."""
 
     changed: bool
     kind: str
@@ -74,6 +70,8 @@ class Draft:
     bytes: int
     blobs: int
     stored: int
+    more: bool = False
+    """Further bundles of its series are to follow."""
 
 
 def plan(
@@ -82,18 +80,18 @@ def plan(
     *,
     roots: Sequence[bytes],
     together: Sequence[Sequence[str]] = (),
-    full: bool = False,
+    wish: Wish = Wish(),  # noqa: B008 - immutable
     now: datetime,
 ) -> PackPlan:
     """Say what `pack` would do; nothing is kept. Raises what `pack` raises."""
     with store.locks.shared():
-        base = _base(store, stream, roots, full=full)
+        base = _base(store, stream, roots, wish)
         with store.scratch("plan") as scratch, open_content(scratch) as content:
             gather(store, base, content, None)
             manifest = _provisional(stream, base, together, now)
             room = make_room(content, len(manifest.encode()), roots, stream.part_size)
             return PackPlan(
-                changed=full or base.changed,
+                changed=base.changed,
                 kind=manifest.kind,
                 blobs=content.count(),
                 stored=content.stored_bytes(),
@@ -110,23 +108,26 @@ def pack(
     *,
     roots: Sequence[bytes],
     together: Sequence[Sequence[str]] = (),
-    full: bool = False,
+    wish: Wish = Wish(),  # noqa: B008 - immutable
     now: datetime,
     progress: Progress | None = None,
 ) -> Draft | None:
     """Make a draft; None when nothing changed since the newest released bundle.
 
-    ``roots`` is the stream's root chain, ``spool`` the folder of all spools. May
-    be killed at any moment: the next call removes what is left.
+    ``roots`` is the stream's root chain, ``spool`` the folder of all spools. What does
+    not fit into the stream's ``max_bundle`` is left to the next call (``Draft.more``),
+    but for a bundle of single repositories. May be killed at any moment: the next call
+    removes what is left.
 
     Raises HeldError while another draft waits, NoSpace, ConfigError (part_size),
-    BlobMissing and BlobDamaged (a damaged blob never crosses), StoreBusy.
+    BlobMissing and BlobDamaged (a damaged blob never crosses), StoreBusy, UsageError
+    (``wish.since``).
     """
     with store.locks.named(f"pack-{stream.name}"), store.locks.shared():
         place = Spool(store.files, spool, stream.name)
         _tidy(store, stream.name, place)
-        base = _base(store, stream, roots, full=full)
-        if not (full or base.changed):
+        base = _base(store, stream, roots, wish)
+        if not base.changed:
             return None
         with (
             store.scratch("pack") as scratch,
@@ -135,7 +136,11 @@ def pack(
         ):
             deltas = gather(store, base, content, batch)
             manifest = _provisional(stream, base, together, now)
-            room = make_room(content, len(manifest.encode()), roots, stream.part_size)
+            limit = None if wish.only else stream.max_bundle
+            size = len(manifest.encode())
+            room, more = _fit(content, limit, size, roots, stream.part_size)
+            if more or base.series is not None:
+                manifest = replace(manifest, retain=_floors(base))
             store.require_free(room.total, f"packing for {stream.name}")
             layout = Layout(stream.part_size, room.heads)
             index = _write_index(content, layout, room, batch)
@@ -151,7 +156,7 @@ def pack(
                 id = f"draft-{secrets.token_hex(6)}"
                 place.prepare()
                 try:
-                    table = _write_parts(
+                    table = write_parts(
                         store, place, id, Payload(store, entries, index, verify=True),
                         room, layout.part, room.total, progress,
                     )  # fmt: skip
@@ -160,7 +165,7 @@ def pack(
                     raise
             digest, size = batch.put_bytes(encode_parts(table))
             manifest = replace(manifest, part_table=TextRef(digest, size))
-        _keep(store, stream.name, id, manifest, deltas, room)
+        _keep(store, manifest, id, deltas, room, _series(base, manifest, wish, roots, more=more))
     return Draft(
         id,
         stream.name,
@@ -169,7 +174,42 @@ def pack(
         sum(row.offset + row.length + len(END) for row in table),
         manifest.blobs,
         manifest.stored,
+        more,
     )
+
+
+def _fit(
+    content: Content, limit: int | None, manifest: int, roots: Sequence[bytes], part_size: int
+) -> tuple[Room, bool]:
+    """The room of what crosses now, and whether something is left for further bundles."""
+    room = make_room(content, manifest, roots, part_size)
+    more = False
+    while limit is not None and room.total > limit and content.count() > 1:
+        # Heads take room by the part: a few in any case, the others in proportion.
+        fixed = min(4 * room.heads.full, limit // 2)
+        budget = content.member_bytes() * (limit - fixed) // (room.total - fixed)
+        if not content.limit(budget):
+            break
+        more = True
+        room = make_room(content, manifest, roots, part_size)
+    return room, more
+
+
+def _floors(base: Base) -> dict[str, int]:
+    """As long as a series lasts, the inside keeps what it began from."""
+    began = base.held[-1] if base.held else StateTable(())
+    serials = {row.repository: row.serial for row in began.rows}
+    return {name: min(floor, serials.get(name, floor)) for name, floor in base.retain.items()}
+
+
+def _series(
+    base: Base, manifest: Manifest, wish: Wish, roots: Sequence[bytes], *, more: bool
+) -> Series | None:
+    """What the next `pack` goes on with, once this draft is released."""
+    indexes = (manifest.index.digest,) if manifest.index.size else ()
+    if base.series is not None and (more or wish.only):
+        return Series(base.series.epoch, base.series.tables, (*base.series.indexes, *indexes))
+    return Series(own_root(roots).epoch, base.tables, indexes) if more else None
 
 
 def reject(store: Store, stream: str, spool: Path, draft: str) -> bool:
@@ -195,7 +235,7 @@ def unpin_draft(unpin: Callable[[str], bool], stream: str, draft: str) -> None:
         unpin(key)
 
 
-def _base(store: Store, stream: OutsideStream, roots: Sequence[bytes], *, full: bool) -> Base:
+def _base(store: Store, stream: OutsideStream, roots: Sequence[bytes], wish: Wish) -> Base:
     with store.ledger.read() as tx:
         return choose_base(
             store,
@@ -204,7 +244,7 @@ def _base(store: Store, stream: OutsideStream, roots: Sequence[bytes], *, full: 
             stream.repositories,
             epoch=own_root(roots).epoch,
             resend_window=stream.resend_window,
-            full=full,
+            wish=wish,
         )
 
 
@@ -277,65 +317,16 @@ def _write_index(content: Content, layout: Layout, room: Room, batch: BlobBatch)
     return TextRef(digest, size, tuple(locations))
 
 
-def _write_parts(
-    store: Store,
-    place: Spool,
-    draft: str,
-    payload: Payload,
-    room: Room,
-    parts: int,
-    total: int,
-    progress: Progress | None,
-) -> list[PartRow]:
-    rows: list[PartRow] = []
-    done = 0
-    syncs: list[Future[None]] = []
-    with ThreadPoolExecutor(1) as pool:
-        try:
-            for part in range(1, parts + 1):
-                offset = room.heads.size(part)
-                file = store.files.create(place.draft_part(draft, part))
-                hasher = SideHash()
-                length = 0
-                try:
-                    file.write(bytes(offset))
-                    for block in gathered(payload.blocks(part)):
-                        hasher.update(block)
-                        file.write(block)
-                        length += len(block)
-                        if progress is not None:
-                            progress(done + offset + length, total)
-                    file.write(END)
-                except BaseException:
-                    file.close()
-                    raise
-                finally:
-                    digest = hasher.digest()
-                rows.append(PartRow(part, offset, length, digest))
-                done += offset + length + len(END)
-                syncs.append(pool.submit(_sync, file))
-                # At most two files wait, so that memory and open files stay few.
-                if len(syncs) > 1:
-                    syncs.pop(0).result()
-        finally:
-            payload.close()
-            for waiting in syncs:
-                waiting.result()
-    store.files.sync_dir(place.folder)
-    return rows
-
-
-def _sync(file: DurableFile) -> None:
-    try:
-        file.sync()
-    finally:
-        file.close()
-
-
 def _keep(
-    store: Store, stream: str, draft: str, manifest: Manifest, deltas: list[Digest], room: Room
+    store: Store,
+    manifest: Manifest,
+    draft: str,
+    deltas: list[Digest],
+    room: Room,
+    series: Series | None,
 ) -> None:
     """Record the draft and pin what it needs; with this commit it exists."""
+    stream = manifest.stream
     blobs, lists = draft_pins(stream, draft)
     texts = [manifest.part_table.digest, manifest.index.digest, *deltas]
     trees = [row.tree for row in (*manifest.state.rows, *manifest.base.rows)]
@@ -347,6 +338,7 @@ def _keep(
                 "deltas": [str(digest) for digest in deltas],
                 "head": room.heads.full,
                 "manifest": manifest.encode().decode("ascii"),
+                "series": series and series.to_json(),
                 "stride": room.heads.stride,
             },
         )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from manifests.bundle import MAX_MANIFEST, Manifest
 from manifests.digest import Digest
+from manifests.errors import UsageError
 from manifests.roots import TrustedRoot, walk_roots
 from manifests.state import StateRow, StateTable
 from store.ledger import ReadTransaction
 from store.records import BundleRecord
 from store.store import Store
+from transfer.series import Series, open_series
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,13 @@ class Base:
     for a full bundle. The bundle completes an inside that holds any one of them."""
     retain: Mapping[str, int]
     newest: Manifest | None
-    """The newest released manifest of this epoch."""
+    """The newest released manifest of this epoch that carried content."""
+    held: tuple[StateTable, ...] = ()
+    """States every one of which has what need not cross; mostly ``tables``."""
+    series: Series | None = None
+    """The unfinished series that this bundle goes on with."""
+    forced: bool = False
+    """It crosses even if the state is the newest released one."""
 
     @property
     def table(self) -> StateTable:
@@ -40,7 +49,7 @@ class Base:
         """
         if self.newest is None:
             return bool(self.state.rows)
-        return self.newest.state != self.state
+        return self.forced or self.series is not None or self.newest.state != self.state
 
 
 def own_root(roots: Sequence[bytes]) -> TrustedRoot:
@@ -57,9 +66,27 @@ def released(tx: ReadTransaction, stream: str, epoch: int) -> list[BundleRecord]
     ]
 
 
+def with_content(bundles: Iterable[BundleRecord]) -> list[BundleRecord]:
+    """Without heartbeats, which bring nothing and count in no window."""
+    return [bundle for bundle in bundles if bundle.kind != "heartbeat"]
+
+
 def read_manifest(store: Store, digest: Digest) -> Manifest:
     """A manifest that is kept as a blob. Raises BlobMissing, MalformedManifest."""
     return Manifest.parse(store.small(digest, MAX_MANIFEST))
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What an operator asked of one `pack`.
+
+    ``since`` is the sequence whose state is the base; ``only`` names the repositories that
+    move on, the others stay as the newest released bundle has them.
+    """
+
+    full: bool = False
+    since: int | None = None
+    only: tuple[str, ...] = ()
 
 
 def choose_base(
@@ -70,7 +97,7 @@ def choose_base(
     *,
     epoch: int,
     resend_window: int = 0,
-    full: bool = False,
+    wish: Wish = Wish(),
 ) -> Base:
     """State, base and floor of the next bundle.
 
@@ -78,22 +105,94 @@ def choose_base(
     ``resend_window`` bundles, but row by row never behind the floor that was
     last promised (the inside may have forgotten it), and never a tree that this
     store no longer has. A new epoch starts without a base, since it is declared
-    when what the inside holds is in doubt.
+    when what the inside holds is in doubt. A series goes on from its own base.
+
+    Raises UsageError for ``since`` if there is no such bundle.
     """
-    state = StateTable.of(_newest_rows(tx, repositories))
-    past = [
-        read_manifest(store, bundle.manifest)
-        for bundle in released(tx, stream, epoch)[: resend_window + 1]
-    ]
+    records = with_content(released(tx, stream, epoch))
+    past = [read_manifest(store, bundle.manifest) for bundle in records[: resend_window + 1]]
     newest = past[0] if past else None
-    tables: list[StateTable] = []
-    if newest is not None and not full:
-        for oldest in range(1, len(past) + 1):
-            rows = (
-                _base_row(store, row.repository, past[:oldest], newest.retain) for row in state.rows
+    state = StateTable.of(_newest_rows(tx, repositories))
+    if wish.only:
+        state = _merged(state, newest.state if newest else StateTable(()), wish.only)
+    series = None
+    tables: tuple[StateTable, ...] = ()
+    if newest is None or wish.full:
+        pass
+    elif wish.since is not None:
+        tables = _since(store, stream, records, wish.since, newest)
+    else:
+        series = open_series(store, tx, stream, epoch)
+        tables = series.tables if series else _window(store, state, past, newest)
+    held = tables
+    if wish.only and newest is not None:
+        tables = tuple(
+            _merged(table, newest.state, wish.only) for table in tables or (StateTable(()),)
+        )
+    return Base(
+        state,
+        tables,
+        _retain(state, past, resend_window),
+        newest,
+        held,
+        series,
+        forced=wish.full or wish.since is not None,
+    )
+
+
+def _merged(moving: StateTable, staying: StateTable, names: Sequence[str]) -> StateTable:
+    """The rows of ``names`` from one table, all others from another."""
+    rows = [row for row in moving.rows if row.repository in names]
+    return StateTable.of([*rows, *(r for r in staying.rows if r.repository not in names)])
+
+
+def _since(
+    store: Store, stream: str, records: Sequence[BundleRecord], sequence: int, newest: Manifest
+) -> tuple[StateTable, ...]:
+    """The states from a bundle on, newest first.
+
+    What the inside may have forgotten since then is in none of them, and crosses whole.
+    """
+    after = [bundle for bundle in records if bundle.sequence > sequence]
+    if len(after) == len(records) or sequence > newest.sequence:
+        known = f"{records[-1].sequence} to {records[0].sequence}"
+        raise UsageError(
+            f"there is no bundle {sequence} to start from",
+            where=stream,
+            remedy=f"this epoch has bundles {known}",
+        )
+    tables = []
+    for bundle in records[: len(after) + 1]:
+        state = read_manifest(store, bundle.manifest).state
+        tables.append(
+            StateTable.of(
+                row
+                for row in state.rows
+                if row.serial >= newest.retain.get(row.repository, 1) and store.blobs.has(row.tree)
             )
-            tables.append(StateTable.of(row for row in rows if row is not None))
-    return Base(state, tuple(tables), _retain(state, past, resend_window), newest)
+        )
+    return tuple(tables)
+
+
+def _window(
+    store: Store, state: StateTable, past: Sequence[Manifest], newest: Manifest
+) -> tuple[StateTable, ...]:
+    """The states of the resend window, newest first."""
+    tables = []
+    for oldest in range(1, len(past) + 1):
+        rows = (
+            _base_row(store, row.repository, past[:oldest], newest.retain) for row in state.rows
+        )
+        tables.append(StateTable.of(row for row in rows if row is not None))
+    return tuple(tables)
+
+
+def full_is_due(
+    tx: ReadTransaction, stream: str, epoch: int, every: float | None, now: datetime
+) -> bool:
+    """Whether the newest full bundle is older than ``every`` seconds (None: never due)."""
+    made = [b.created for b in released(tx, stream, epoch) if b.kind == "full"]
+    return every is not None and bool(made) and (now - made[0]).total_seconds() >= every
 
 
 def _newest_rows(tx: ReadTransaction, repositories: Sequence[str]) -> list[StateRow]:

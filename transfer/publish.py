@@ -30,17 +30,16 @@ from manifests.formats.base import Severity
 from manifests.state import Snapshot, StateRow
 from manifests.tree import parse
 from manifests.zone import InsideStream
-from store.ledger import ReadTransaction, WriteTransaction
+from store.ledger import ReadTransaction
 from store.records import Hold, Publication, StoredSnapshot
 from store.store import Store
 from transfer.arrivals import Checker, Deriver, Report, Signatures
+from transfer.ending import close, forget_snapshots, is_over, is_settled, let_go
 from transfer.known import Known
 from transfer.rollback import rolled_past
 
 _LISTED: Final = 50
 """Missing paths and problems that a hold names; the rest is counted."""
-KEEP: Final = 5
-"""Snapshots that are kept of each repository at least, for rollbacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,10 +282,21 @@ class Publisher:
             standing = {
                 h.key: h for h in tx.holds(self.stream.name) if h.key.startswith(self._prefix)
             }
+            closed = [
+                known
+                for known in bundles
+                if not known.imported and is_over(self.store, tx, known, newest)
+            ]
+            free = [
+                known
+                for known in bundles
+                if known.pinned
+                and (known.imported or known in closed)
+                and is_settled(tx, known, newest)
+            ]
         keys = {hold.key for hold in holds}
-        closed = [known for known in bundles if not known.imported and self._is_over(known, newest)]
         unchanged = all(_same(standing.get(hold.key), hold) for hold in holds)
-        if not made and not closed and unchanged and keys == set(standing):
+        if not made and not closed and not free and unchanged and keys == set(standing):
             return
         with self.store.ledger.write() as tx:
             if made:
@@ -306,53 +316,11 @@ class Publisher:
                     tx.event("held", hold.stream, hold.repository, reason=hold.reason)
                 tx.set_hold(hold)
             for known in closed:
-                self._close(tx, known)
-            self._forget(tx, newest)
-        for known in closed:
-            known.imported = True
+                close(tx, known, self.now)
+                known.imported = True
+            let_go(tx, bundles, newest)
+            forget_snapshots(tx, self.stream, newest)
         report.published += made
-
-    def _is_over(self, known: Known, newest: Known) -> bool:
-        """Whether nothing of a bundle is needed any more."""
-        if known.order > newest.order:
-            return False
-        if known.rows and not known.missing_parts() and self._all_trees(known):
-            return True
-        with self.store.ledger.read() as tx:
-            for row in known.manifest.state.rows:
-                if row.serial < newest.manifest.retain.get(row.repository, 1):
-                    continue
-                if newest.manifest.state.row(row.repository) is None:
-                    continue
-                if tx.snapshot(self.stream.name, row.repository, row.serial) is None:
-                    return False
-        return True
-
-    def _all_trees(self, known: Known) -> bool:
-        return all(self.store.blobs.has(row.tree) for row in known.manifest.state.rows)
-
-    def _close(self, tx: WriteTransaction, known: Known) -> None:
-        manifest = known.manifest
-        # From here on only the snapshots that it brought keep their blobs.
-        for pin in known.pins():
-            tx.unpin(pin)
-        tx.update_bundle(manifest.stream, manifest.epoch, manifest.sequence, imported=self.now)
-        tx.event(
-            "bundle.imported", manifest.stream, epoch=manifest.epoch, sequence=manifest.sequence
-        )
-
-    def _forget(self, tx: WriteTransaction, newest: Known) -> None:
-        """Drop snapshots below the floor, but never the newest few nor what is live."""
-        live = {
-            (p.source_repository, p.serial)
-            for p in tx.publications()
-            if p.stream == self.stream.name
-        }
-        for repository, floor in newest.manifest.retain.items():
-            for stored in tx.snapshots(self.stream.name, repository)[KEEP:]:
-                serial = stored.snapshot.serial
-                if serial < floor and (repository, serial) not in live:
-                    tx.drop_snapshot(self.stream.name, repository, serial)
 
     @property
     def _prefix(self) -> str:

@@ -12,40 +12,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from manifests.bundle import (
-    END,
-    Copies,
-    EventHead,
-    HeadPlan,
-    Index,
-    Manifest,
-    PartName,
-    PartRecord,
-    PartRow,
-    build_head,
-    parse_parts,
-)
+from manifests.bundle import Copies, EventHead, HeadPlan, Manifest, parse_parts
 from manifests.bundle.parts import MAX_TABLE
-from manifests.canonical import dumps, loads
 from manifests.digest import Digest, sha256_of
-from manifests.documents import MAX_DOCUMENT
-from manifests.errors import (
-    BlobDamaged,
-    ConfigError,
-    HeldError,
-    StoreError,
-    Unsigned,
-    UsageError,
-)
-from manifests.roots import MAX_CHAIN, TrustedRoot, verify_release
-from store.hashing import SideHash
-from store.ledger import WriteTransaction
-from store.records import BundleRecord, DraftRecord, PinKind
-from store.records import PartRecord as PartFile
+from manifests.errors import ConfigError, HeldError, StoreError, Unsigned, UsageError
+from manifests.roots import TrustedRoot, verify_release
+from store.records import BundleRecord, DraftRecord
 from store.store import Store
+from transfer.outgoing import Outgoing, let_go
 from transfer.pack import unpin_draft
-from transfer.payload import Payload, gathered
-from transfer.plan import own_root, read_manifest, released
+from transfer.plan import own_root, released, with_content
+from transfer.recreate import build_part_head
+from transfer.series import note_series
 from transfer.spool import Spool
 
 Sign = Callable[[bytes, int, bytes | None], bytes]
@@ -90,20 +68,21 @@ def release(
         copies = Copies(prepared.raw, document, tuple(roots), table)
         rows = parse_parts(table, prepared.manifest.parity.parts)
         heads = HeadPlan(_number(record, "head"), _number(record, "stride"))
-        place = Spool(store.files, spool, stream)
-        _write_heads(store, place, draft, prepared.manifest, copies, rows, heads)
-        return _commit(store, record, prepared.manifest, copies, rows, heads, resend_window, now)
+        outgoing = Outgoing(prepared.manifest, copies, rows, heads)
+        _write_heads(store, Spool(store.files, spool, stream), draft, outgoing)
+        return _commit(store, record, outgoing, resend_window, now)
 
 
 def _prepare(store: Store, record: DraftRecord, epoch: int, now: datetime) -> _Prepared:
     """Give the draft its number, once; the numbers of others must not have moved."""
     manifest = Manifest.parse(str(record.data["manifest"]).encode("ascii"))
     with store.ledger.read() as tx:
-        newest = next(iter(released(tx, record.stream, epoch)), None)
+        bundles = released(tx, record.stream, epoch)
         sequence, digest = tx.event_head()
+    newest = next(iter(bundles), None)
     number = 1 if newest is None else newest.sequence + 1
     previous = None if newest is None else newest.manifest
-    if manifest.base.rows and newest is None:
+    if manifest.base.rows and not with_content(bundles):
         raise UsageError(
             "a new epoch began after this draft was packed",
             where=record.id,
@@ -153,22 +132,13 @@ def _check_signed(
         raise ConfigError("the release document is for another bundle", where=record.stream)
 
 
-def _write_heads(
-    store: Store,
-    place: Spool,
-    draft: str,
-    manifest: Manifest,
-    copies: Copies,
-    rows: Sequence[PartRow],
-    heads: HeadPlan,
-) -> None:
-    names = _names(manifest)
-    digest = sha256_of(copies.manifest)
-    for row, name in zip(rows, names, strict=True):
+def _write_heads(store: Store, place: Spool, draft: str, outgoing: Outgoing) -> None:
+    digest = sha256_of(outgoing.copies.manifest)
+    for row, name in zip(outgoing.rows, outgoing.names(), strict=True):
         path = place.draft_part(draft, row.part)
         if not path.exists():
             path = place.part(name)  # renamed before an earlier release was killed
-        head = build_part_head(manifest, digest, copies, row, heads)
+        head = build_part_head(outgoing.manifest, digest, outgoing.copies, row, outgoing.heads)
         try:
             with store.files.reopen(path) as file:
                 file.write_at(0, head)
@@ -183,125 +153,18 @@ def _write_heads(
     store.files.sync_dir(place.folder)
 
 
-def build_part_head(
-    manifest: Manifest, digest: Digest, copies: Copies, row: PartRow, heads: HeadPlan
-) -> bytes:
-    """The head of one part."""
-    record = PartRecord(
-        manifest.stream,
-        manifest.epoch,
-        manifest.sequence,
-        row.part,
-        manifest.parity.parts,
-        row.offset,
-        row.length,
-        digest,
-    )
-    return build_head(record, copies if heads.carries(row.part) else None)
-
-
-def _names(manifest: Manifest) -> list[PartName]:
-    count = manifest.parity.parts
-    return [
-        PartName(manifest.stream, manifest.epoch, manifest.sequence, part, count)
-        for part in range(1, count + 1)
-    ]
-
-
 def _commit(
-    store: Store,
-    record: DraftRecord,
-    manifest: Manifest,
-    copies: Copies,
-    rows: Sequence[PartRow],
-    heads: HeadPlan,
-    resend_window: int,
-    now: datetime,
+    store: Store, record: DraftRecord, outgoing: Outgoing, resend_window: int, now: datetime
 ) -> BundleRecord:
-    with store.blobs.batch() as batch:
-        kept = [batch.put_bytes(data)[0] for _, data in copies.members()]
-        state = batch.put_bytes(manifest.state.text())[0]
-        ceremony = dumps(
-            {
-                "head": heads.full,
-                "release": kept[1],
-                "roots": kept[2:-1],
-                "stride": heads.stride,
-            }
-        )
-        letter = batch.put_bytes(ceremony)[0]
-    bundle = BundleRecord(
-        stream=manifest.stream,
-        epoch=manifest.epoch,
-        sequence=manifest.sequence,
-        kind=manifest.kind,
-        manifest=sha256_of(copies.manifest),
-        previous=manifest.previous or "",
-        state=state,
-        index=manifest.index.digest,
-        created=manifest.created,
-        size=sum(row.offset + row.length + len(END) for row in rows),
-        parts=len(rows),
-        base=[list(_base_row) for _base_row in _plain(manifest)],
-        retain=manifest.retain,
-        packed=record.created,
-        released=now,
-    )
-    trees = [row.tree for row in (*manifest.state.rows, *manifest.base.rows)]
+    kept = outgoing.keep(store)
     deltas = [Digest(str(digest)) for digest in _list(record, "deltas")]
     with store.ledger.write() as tx:
-        tx.add_bundle(bundle)
-        for row, name in zip(rows, _names(manifest), strict=True):
-            size = row.offset + row.length + len(END)
-            tx.set_part(
-                PartFile(
-                    bundle.stream, bundle.epoch, bundle.sequence, row.part, str(name), size,
-                    row.digest, "released",
-                )
-            )  # fmt: skip
-        key = _key(bundle)
-        tx.set_meta(letter_key(bundle), letter)
-        tx.pin(
-            f"{key}:blobs", sorted({*kept, state, letter, *trees, *deltas}), PinKind.BLOBS, "resend"
-        )
-        tx.pin(f"{key}:lists", [manifest.index.digest], PinKind.LISTS, "resend")
+        bundle = outgoing.record(tx, kept, deltas, packed=record.created, now=now)
         tx.drop_draft(record.stream, record.id)
         unpin_draft(tx.unpin, record.stream, record.id)
-        _let_go(tx, bundle, resend_window)
-        tx.event(
-            "bundle.released",
-            bundle.stream,
-            epoch=bundle.epoch,
-            sequence=bundle.sequence,
-            manifest=bundle.manifest,
-            parts=bundle.parts,
-            size=bundle.size,
-        )
+        note_series(tx, bundle, record.data.get("series"))
+        let_go(tx, bundle, resend_window)
     return bundle
-
-
-def letter_key(bundle: BundleRecord) -> str:
-    """Where the ledger keeps which signed documents belong to a bundle (at most 64 bytes)."""
-    return f"release:{bundle.manifest[:40]}"
-
-
-def _key(bundle: BundleRecord) -> str:
-    return f"bundle:{bundle.stream}:{bundle.epoch}:{bundle.sequence}"
-
-
-def _plain(manifest: Manifest) -> list[tuple[str, str, int, str, int]]:
-    return [
-        (row.repository, row.format, row.serial, row.tree, row.tree_size)
-        for row in manifest.base.rows
-    ]
-
-
-def _let_go(tx: WriteTransaction, newest: BundleRecord, resend_window: int) -> None:
-    """Unpin the bundles that left the resend window."""
-    for number, old in enumerate(tx.bundles(newest.stream)):
-        if old.released is not None and (number > resend_window or old.epoch < newest.epoch):
-            tx.unpin(f"{_key(old)}:blobs")
-            tx.unpin(f"{_key(old)}:lists")
 
 
 def _number(record: DraftRecord, name: str) -> int:
@@ -314,52 +177,3 @@ def _list(record: DraftRecord, name: str) -> list[object]:
     value = record.data[name]
     assert isinstance(value, list)
     return value
-
-
-def recreate(store: Store, bundle: BundleRecord, part: int, target: Path) -> None:
-    """Write one part of a released bundle again, byte for byte, as the new file ``target``.
-
-    Works as long as the bundle is inside the resend window. Raises BlobMissing,
-    BlobDamaged (the payload is not what was signed), FileExistsError.
-    """
-    with store.locks.shared():
-        with store.ledger.read() as tx:
-            letter = tx.get_meta(letter_key(bundle))
-        if letter is None:
-            raise StoreError("the signed documents of this bundle are gone", where=_key(bundle))
-        value = loads(store.small(Digest(letter), 1 << 20), cap=1 << 20)
-        assert isinstance(value, dict)
-        manifest = read_manifest(store, bundle.manifest)
-        table = store.small(manifest.part_table.digest, MAX_TABLE)
-        roots = value["roots"]
-        assert isinstance(roots, list)
-        assert len(roots) <= MAX_CHAIN
-        copies = Copies(
-            manifest.encode(),
-            store.small(Digest(str(value["release"])), MAX_DOCUMENT),
-            tuple(store.small(Digest(str(root)), MAX_DOCUMENT) for root in roots),
-            table,
-        )
-        row = parse_parts(table, manifest.parity.parts)[part - 1]
-        full, stride = value["head"], value["stride"]
-        assert isinstance(full, int)
-        assert isinstance(stride, int)
-        head = build_part_head(manifest, bundle.manifest, copies, row, HeadPlan(full, stride))
-        index = Index.map(store.blobs.path(manifest.index.digest))
-        hasher = SideHash()
-        with index, store.files.create(target) as file:
-            payload = Payload(store, index, manifest.index)
-            try:
-                file.write(head)
-                for block in gathered(payload.blocks(part)):
-                    hasher.update(block)
-                    file.write(block)
-            finally:
-                payload.close()
-                found = hasher.digest()
-            if found != row.digest:
-                store.files.unlink(target)
-                raise BlobDamaged("the payload is not what was signed", where=str(target))
-            file.write(END)
-            file.sync()
-        store.files.sync_dir(target.parent)

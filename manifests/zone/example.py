@@ -84,6 +84,8 @@ streams:
     #part_size: 1GiB                         # the largest file that the CDS passes
     #repositories: [baseos]                  # default: all
     #resend_window: 0                        # repeat the content of so many earlier bundles
+    #max_bundle: 100GiB                      # more than so much crosses in several bundles
+    #full_every: 90d                         # make a bundle a full one now and then
     #retain: {{age: 7d, size: 100GiB}}         # end sent files, where the CDS mirrors this folder
     #name_prefix: sluice-                    # file names, where a guard allows only some
     #name_suffix: .tar

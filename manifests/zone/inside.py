@@ -83,7 +83,10 @@ def _require(value: Value, folder: Path) -> Signers:
 
 
 def _stream(name: str, value: Value, folder: Path) -> InsideStream:
-    outside_keys = ("outbox", "keys", "part_size", "resend_window", "retain")
+    outside_keys = (
+        *("outbox", "keys", "part_size", "resend_window", "max_bundle", "full_every"),
+        "retain",
+    )
     section = value.section(STREAM_KEYS, dict.fromkeys(outside_keys, _OUTSIDE_ONLY))
     inbox = section.need("inbox", lambda v: v.file(folder), "inbox")
     after = After(section.get("after", lambda v: v.choice(tuple(After)), "delete"))

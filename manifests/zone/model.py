@@ -224,6 +224,10 @@ class OutsideStream:
     """Names of the repositories that cross; always written out."""
     resend_window: int = 0
     """Bundles by which the base is moved back."""
+    max_bundle: int | None = None
+    """Bytes of all parts of a bundle; more crosses in several. None: no limit."""
+    full_every: float | None = None
+    """Seconds after which a bundle is a full one again; None: never."""
     retain: Retain | None = None
     names: PartNames = PartNames()
 

@@ -41,6 +41,8 @@ STREAM_KEYS = (
     "part_size",
     "repositories",
     "resend_window",
+    "max_bundle",
+    "full_every",
     "retain",
     *NAME_KEYS,
 )
@@ -209,7 +211,7 @@ def _connection(section: Section, folder: Path) -> Connection:
         ca_file=path("ca_file"),
         client_cert=path("client_cert"),
         client_key=path("client_key"),
-        timeout=section.get("timeout", _positive, Connection().timeout),
+        timeout=section.get("timeout", Value.positive, Connection().timeout),
         retries=section.get("retries", lambda v: v.integer(0, 100), Connection().retries),
         parallel=section.get("parallel", lambda v: v.integer(1, 64), Connection().parallel),
     )
@@ -219,13 +221,6 @@ def _connection(section: Section, folder: Path) -> Connection:
                 f"`{section.value.path}` has `{key}` without `{other}`", f"add `{other}`"
             )
     return result
-
-
-def _positive(value: Value) -> float:
-    seconds = value.duration()
-    if seconds <= 0:
-        value.fail(f"`{value.path}` must be more than 0", "write a duration such as 60s")
-    return seconds
 
 
 def _stream(name: str, value: Value, folder: Path, repositories: Collection[str]) -> OutsideStream:
@@ -251,6 +246,8 @@ def _stream(name: str, value: Value, folder: Path, repositories: Collection[str]
             "repositories", lambda v: v.one_or_some(known_repository), tuple(repositories)
         ),
         resend_window=section.get("resend_window", lambda v: v.integer(0, 10_000), 0),
+        max_bundle=section.get("max_bundle", lambda v: v.size(MIN_PART_SIZE), None),
+        full_every=section.get("full_every", Value.positive, None),
         retain=section.get("retain", _retain, None),
         names=read_part_names(section, ".tar"),
     )
@@ -263,6 +260,6 @@ def _retain(value: Value) -> Retain:
             f"`{value.path}` ends nothing", "write {age: 7d}, {size: 100GiB} or both, or remove it"
         )
     return Retain(
-        age=section.get("age", _positive, None),
+        age=section.get("age", Value.positive, None),
         size=section.get("size", lambda v: v.size(1), None),
     )

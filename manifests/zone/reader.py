@@ -150,6 +150,13 @@ class Value:
         """Seconds."""
         return self._unit(parse_duration, "a duration", "30s, 15m, 6h or 30d")
 
+    def positive(self) -> float:
+        """Seconds, more than 0."""
+        seconds = self.duration()
+        if seconds <= 0:
+            self.fail(f"`{self.path}` must be more than 0", "write a duration such as 60s")
+        return seconds
+
     def percent(self) -> float:
         """A fraction from 0.0 to 1.0."""
         return self._unit(parse_percent, "a percentage", "30%")

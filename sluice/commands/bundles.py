@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from manifests.errors import HeldError, SluiceError, UsageError
@@ -15,13 +16,21 @@ from sluice.progress import Progress
 from sluice.sending import send_stream
 from sluice.text import plural, table
 from store.records import BundleRecord
-from transfer.pack import pack, plan, reject
+from transfer.pack import Draft, PackPlan, pack, plan, reject
+from transfer.plan import Wish, full_is_due
 from transfer.release import release
 
 
 def register(commands: Any) -> None:
     packing = commands.add_parser("pack", help="seal what changed into the next bundle")
-    packing.add_argument("--full", action="store_true", help="everything, whatever crossed before")
+    packing.add_argument(
+        "repositories", nargs="*", metavar="REPO", help="only these move on, before a backlog"
+    )
+    what = packing.add_mutually_exclusive_group()
+    what.add_argument("--full", action="store_true", help="everything, whatever crossed before")
+    what.add_argument(
+        "--since", type=int, metavar="SEQ", help="all that changed after bundle SEQ once more"
+    )
     packing.add_argument("--dry-run", action="store_true", help="say what would cross")
     packing.set_defaults(command=pack_streams)
 
@@ -78,55 +87,108 @@ def pack_streams(options: argparse.Namespace) -> int:
 def _pack(context: Context, stream: OutsideStream, options: argparse.Namespace) -> int:
     keys = stream_keys(context, stream)
     roots = keys.chain()
+    epoch = keys.trusted().epoch
     groups = together(context.outside, stream)
+    only = _chosen(stream, options.repositories, groups)
     if options.dry_run:
+        wish = _wish(context, stream, options, only, epoch)
         planned = plan(
-            context.store,
-            stream,
-            roots=roots,
-            together=groups,
-            full=options.full,
-            now=context.now(),
+            context.store, stream, roots=roots, together=groups, wish=wish, now=context.now()
         )
-        if not planned.changed:
-            print(f"{stream.name}: {_nothing(context, stream)}")
-            return 0
-        print(
-            f"{stream.name}: a {planned.kind} bundle with {plural(planned.blobs, 'new blob')},"
-            f" about {format_bytes(planned.bytes)}, would cross"
-        )
-        return 0
+        return _say_plan(context, stream, planned)
     at_once = keys.trusted().newest.roles["targets"].threshold == 1
-    if at_once:
-        # A run that was killed between packing and releasing left a draft.
-        with context.store.ledger.read() as tx:
-            left = tx.drafts(stream.name)
-        for waiting in left:
-            _tell(_release(context, stream, waiting.id))
-    progress = Progress(stream.name, "to write at most")
-    draft = pack(
-        context.store,
-        stream,
-        context.spool,
-        roots=roots,
-        together=groups,
-        full=options.full,
-        now=context.now(),
-        progress=progress.at,
-    )
-    progress.done()
-    if draft is None:
+    # For the whole of it: a second call must not release what this one is about to.
+    with context.store.locks.named(f"pack-{stream.name}"):
+        if at_once:
+            # A run that was killed between packing and releasing left a draft.
+            with context.store.ledger.read() as tx:
+                left = tx.drafts(stream.name)
+            for waiting in left:
+                _tell(_release(context, stream, waiting.id))
+        wish = _wish(context, stream, options, only, epoch)
+        more, made = True, 0
+        while more:
+            progress = Progress(stream.name, "to write at most")
+            draft = pack(
+                context.store,
+                stream,
+                context.spool,
+                roots=roots,
+                together=groups,
+                wish=wish if made == 0 else Wish(),
+                now=context.now(),
+                progress=progress.at,
+            )
+            progress.done()
+            if draft is None:
+                if not made:
+                    print(f"{stream.name}: {_nothing(context, stream)}")
+                return 0
+            made += 1
+            if not at_once:
+                return _say_draft(stream, draft, options)
+            _tell(_release(context, stream, draft.id))
+            more = draft.more
+    return 0
+
+
+def _chosen(
+    stream: OutsideStream, names: Sequence[str], groups: Sequence[Sequence[str]]
+) -> tuple[str, ...]:
+    """``names`` and what is published together with them. Raises UsageError."""
+    for name in names:
+        if name not in stream.repositories:
+            raise UsageError(
+                f"no repository {name[:80]} in this stream",
+                where=stream.name,
+                remedy=f"repositories here: {', '.join(stream.repositories) or 'none'}",
+            )
+    chosen = set(names)
+    for group in groups:
+        if chosen & set(group):
+            chosen |= set(group)
+    return tuple(sorted(chosen))
+
+
+def _wish(
+    context: Context,
+    stream: OutsideStream,
+    options: argparse.Namespace,
+    only: tuple[str, ...],
+    epoch: int,
+) -> Wish:
+    """What the operator asked for, else what is due."""
+    if options.full or options.since is not None or only:
+        return Wish(options.full, options.since, only)
+    with context.store.ledger.read() as tx:
+        if full_is_due(tx, stream.name, epoch, stream.full_every, context.now()):
+            return Wish(full=True)
+    return Wish()
+
+
+def _say_plan(context: Context, stream: OutsideStream, planned: PackPlan) -> int:
+    if not planned.changed:
         print(f"{stream.name}: {_nothing(context, stream)}")
         return 0
-    if not at_once:
-        print(
-            f"{stream.name}: draft {draft.id}: {plural(draft.parts, 'part')},"
-            f" {format_bytes(draft.bytes)}; it waits for signatures"
-        )
-        print(f"  each releasing person: sluice -z {options.zone} release {draft.id}")
-        return HeldError.exit_code
-    _tell(_release(context, stream, draft.id))
+    limit = stream.max_bundle
+    several = f", in bundles of at most {format_bytes(limit)}" if limit else ""
+    print(
+        f"{stream.name}: a {planned.kind} bundle with {plural(planned.blobs, 'new blob')},"
+        f" about {format_bytes(planned.bytes)}, would cross"
+        + (several if limit and planned.bytes > limit else "")
+    )
     return 0
+
+
+def _say_draft(stream: OutsideStream, draft: Draft, options: argparse.Namespace) -> int:
+    print(
+        f"{stream.name}: draft {draft.id}: {plural(draft.parts, 'part')},"
+        f" {format_bytes(draft.bytes)}; it waits for signatures"
+    )
+    print(f"  each releasing person: sluice -z {options.zone} release {draft.id}")
+    if draft.more:
+        print("  after its release, pack again: more is to follow")
+    return HeldError.exit_code
 
 
 def _nothing(context: Context, stream: OutsideStream) -> str:

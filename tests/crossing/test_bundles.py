@@ -30,7 +30,8 @@ from tests.support.crossing import FileArrival, Files, Inside, Outside
 from transfer.arrivals import Verdict
 from transfer.pack import plan, reject
 from transfer.receive import receive
-from transfer.release import recreate, release
+from transfer.recreate import recreate
+from transfer.release import release
 from transfer.rollback import roll_back
 
 ONE = {"a": b"a" * 10, "b/c": b"c" * 5000, "empty": b""}

@@ -23,6 +23,7 @@ from store.seam import Seam
 from store.store import Store
 from transfer.arrivals import Outcome, Report, Verdict
 from transfer.pack import Draft, pack
+from transfer.plan import Wish
 from transfer.publish import Judges
 from transfer.receive import receive
 from transfer.release import release
@@ -41,6 +42,7 @@ class Outside:
     stream: str = "hq"
     part_size: int = 1 << 20
     resend_window: int = 0
+    max_bundle: int | None = None
     repositories: tuple[str, ...] = ("base", "extra", "files")
     together: Sequence[Sequence[str]] = ()
     now: datetime = NOW
@@ -62,6 +64,7 @@ class Outside:
             part_size=self.part_size,
             repositories=self.repositories,
             resend_window=self.resend_window,
+            max_bundle=self.max_bundle,
         )
 
     def snapshot(self, repository: str, files: Files, format: str = "files") -> Snapshot:
@@ -84,14 +87,16 @@ class Outside:
             tx.add_snapshot(StoredSnapshot("", snapshot))
         return snapshot
 
-    def pack(self, *, full: bool = False) -> Draft | None:
+    def pack(
+        self, *, full: bool = False, since: int | None = None, only: tuple[str, ...] = ()
+    ) -> Draft | None:
         return pack(
             self.store,
             self.config,
             self.spool,
             roots=self.keys.chain(),
             together=self.together,
-            full=full,
+            wish=Wish(full, since, only),
             now=self.now,
         )
 
@@ -113,9 +118,11 @@ class Outside:
             return self.keys.countersign(document)
         return self.keys.sign_release(manifest, sequence, self.now)
 
-    def bundle(self, *, full: bool = False) -> list[Path]:
+    def bundle(
+        self, *, full: bool = False, since: int | None = None, only: tuple[str, ...] = ()
+    ) -> list[Path]:
         """Pack and release; the part files in the spool."""
-        draft = self.pack(full=full)
+        draft = self.pack(full=full, since=since, only=only)
         assert draft is not None
         return self.parts(self.release(draft))
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from manifests.formats.base import Missing
 from manifests.wants import is_want
+from repo_server.site import Edition, InRepository
 
 #: Different misses that are remembered until the parent is told, about a second.
 _MOST = 10_000
@@ -18,6 +20,13 @@ class Miss:
     format: str
     repository: str
     want: str
+
+
+def missed(where: InRepository, answer: Missing, edition: Edition) -> Miss | None:
+    """The want that a miss is; None for a probe, or what was looked for in a pinned snapshot."""
+    if where.live is None or not answer.want:
+        return None
+    return Miss(edition.publication.format, where.name, answer.want)
 
 
 class Misses:

@@ -21,6 +21,7 @@ from repo_server import pages, registry, setup
 from repo_server.bodies import Bodies, read_body
 from repo_server.connection import Call
 from repo_server.follow import Follower
+from repo_server.images import images_page
 from repo_server.lookup import look_up, prepare, signed_path
 from repo_server.marks import Marks
 from repo_server.merged import (
@@ -32,7 +33,7 @@ from repo_server.merged import (
     first_hit,
     live_editions,
 )
-from repo_server.misses import Miss, Misses
+from repo_server.misses import Miss, Misses, missed
 from repo_server.ready import (
     Ready,
     Reply,
@@ -182,6 +183,8 @@ class RepoService:
             return self._html(call, with_holds)
         if page.kind == "format":
             return self._html(call, pages.of_format(site, page.name))
+        if page.kind == "images":
+            return self._html(call, await self._in_pool(lambda: images_page(site, page.name, base)))
         if not page.name:
             return self._html(call, pages.setup(site, base))
         file = setup.find(site, page.name)
@@ -229,9 +232,7 @@ class RepoService:
             lambda: look_up(self._store, self._settings, first, where, call, target)
         )
         if isinstance(answer, Missing):
-            its = edition.publication
-            wanted = answer.want if where.live else ""
-            return (Miss(its.format, where.name, wanted) if wanted else None), absent(answer, call)
+            return missed(where, answer, edition), absent(answer, call)
         return await self._reply(site, call, [(where, answer, edition)])
 
     async def _in_registry(
@@ -245,9 +246,7 @@ class RepoService:
             return found
         where, answer, edition = found
         if isinstance(answer, Missing):
-            wanted = answer.want if where.live else ""
-            its = edition.publication
-            return (Miss(its.format, where.name, wanted) if wanted else None), absent(answer, call)
+            return missed(where, answer, edition), absent(answer, call)
         return await self._reply(site, call, [(where, answer, edition)])
 
     async def _in_group(

@@ -86,7 +86,8 @@ class InRepository:
 @dataclass(frozen=True, slots=True)
 class Page:
     """A page of the server itself: ``home``, ``health``, ``setup`` (with ``name``: a file below
-    it), ``format`` (all repositories of one), or ``folder`` (add a slash to the URL)."""
+    it), ``format`` (all repositories of one), ``images`` (of the repository ``name``), or
+    ``folder`` (add a slash to the URL)."""
 
     kind: str
     name: str = ""
@@ -213,6 +214,8 @@ class Site:
                 return None
         if not slash:
             return Page("folder")
+        if first == FORMAT:  # files of images are for registries' clients, below /v2/
+            return None if at or inner else Page("images", name)
         assert edition is not None
         prefix = f"/{first}/{name}{at}{pinned}/"
         return InRepository(name, prefix, inner, edition, None if at else live)

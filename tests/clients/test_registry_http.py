@@ -366,3 +366,16 @@ def test_an_outside_cannot_take_a_registry_that_the_inside_gave_away(
     with Serving(published.store.folder, registries={"aaa": Registry(replaces=())}) as server:
         assert ask(server, path)[0] == 404
     published.close()
+
+
+def test_a_person_sees_images_and_how_to_pull_them(server: Serving) -> None:
+    status, headers, body = ask(server, "/oci/platform/")
+    page = body.decode()
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "team/app" in page and "<code>Beta</code>" in page
+    assert f"podman pull {ORIGIN}/IMAGE:TAG" in page
+    assert ask(server, "/oci/platform")[1]["location"] == "/oci/platform/"
+    for path in ("/oci/platform/team/app/_tags/v1", "/oci/platform@1/", "/oci/none/"):
+        assert ask(server, path)[0] == 404
+    assert b"registries.conf" in ask(server, "/setup/")[2]
+    assert b'href="/setup/registries.conf"' in ask(server, "/")[2]

@@ -18,7 +18,7 @@ from manifests.formats.base import (
     StaticFormat,
     TreeView,
 )
-from manifests.formats.oci.answer import answer
+from manifests.formats.oci.answer import answer, holds
 from manifests.formats.oci.check import check
 from manifests.formats.oci.crawl import OciCrawl
 from manifests.formats.oci.derive import derive
@@ -61,6 +61,9 @@ class OciFormat(StaticFormat):
         except BadPath:
             return False
         return "@" in text or ":" in text
+
+    def holds(self, want: str, view: TreeView) -> bool:
+        return holds(view, want)
 
     def immutable(self, path: str) -> bool:
         """All but tags and what is derived."""

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+from manifests.errors import BadPath
 from manifests.formats.base import Answer, Missing, Request, SendBytes, SendEntry, TreeView
 from manifests.formats.oci import document, media
 from manifests.formats.oci.layout import (
@@ -26,6 +27,7 @@ from manifests.formats.oci.layout import (
     is_oci_digest,
     is_tag,
     shown,
+    split_reference,
 )
 from manifests.tree import Entry
 
@@ -68,6 +70,16 @@ def answer(request: Request, view: TreeView) -> Answer:
     if kind == "referrers":
         return _referrers(request, view, image, what)
     return _blob(view, image, what)
+
+
+def holds(view: TreeView, want: str) -> bool:
+    """Whether the tag or the manifest that a want names is there."""
+    try:
+        image, reference = split_reference(want)
+    except BadPath:
+        return False
+    folder = Folder.MANIFESTS if is_oci_digest(reference) else Folder.TAGS
+    return view.lookup(Place(image, folder, reference).path) is not None
 
 
 def is_known(view: TreeView, image: str) -> bool:

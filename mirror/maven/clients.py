@@ -9,64 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-from xml.sax.saxutils import escape
+
+from manifests.formats.maven.settings import init_gradle, settings_xml
 
 _MAVEN = frozenset(("mvn", "mvnDebug", "mvnw"))
-_POLICY = "<enabled>true</enabled><checksumPolicy>fail</checksumPolicy>"
-
-
-def maven_settings(url: str, local: Path) -> str:
-    """A ``settings.xml`` (Settings 1.2) with one mirror for everything and a local repository."""
-    places = "".join(
-        f"""      <{kind}ies><{kind}y><id>central</id><url>{escape(url)}</url>
-        <releases>{_POLICY}</releases><snapshots>{_POLICY}</snapshots></{kind}y></{kind}ies>
-"""
-        for kind in ("repositor", "pluginRepositor")
-    )
-    return f"""<?xml version="1.0" encoding="UTF-8"?>
-<settings>
-  <localRepository>{escape(str(local))}</localRepository>
-  <interactiveMode>false</interactiveMode>
-  <mirrors>
-    <mirror><id>sluice</id><mirrorOf>*</mirrorOf><url>{escape(url)}</url></mirror>
-  </mirrors>
-  <profiles>
-    <profile><id>sluice</id>
-{places}    </profile>
-  </profiles>
-  <activeProfiles><activeProfile>sluice</activeProfile></activeProfiles>
-</settings>
-"""
-
-
-def gradle_script(url: str) -> str:
-    """An init script that leaves a build no other repository ("Initialization Scripts")."""
-    return f"""// Made by Sluice: one repository for projects, plugins and settings.
-def address = '{url}'
-def only = {{ repositories ->
-    repositories.all {{ each ->
-        if (!(each instanceof MavenArtifactRepository) || each.url.toString() != address) {{
-            repositories.remove(each)
-        }}
-    }}
-    repositories.maven {{ place ->
-        place.url = address
-        if (place.hasProperty('allowInsecureProtocol')) {{ place.allowInsecureProtocol = true }}
-    }}
-}}
-gradle.settingsEvaluated {{ settings ->
-    if (settings.hasProperty('pluginManagement')) {{
-        only(settings.pluginManagement.repositories)
-    }}
-    if (settings.hasProperty('dependencyResolutionManagement')) {{
-        only(settings.dependencyResolutionManagement.repositories)
-    }}
-}}
-allprojects {{
-    buildscript {{ only(repositories) }}
-    only(repositories)
-}}
-"""
 
 
 @dataclass(frozen=True)
@@ -92,8 +38,10 @@ class Workplace:
         """Write everything."""
         self.local.mkdir()
         self.init_script.parent.mkdir(parents=True)
-        self.settings.write_text(maven_settings(self.url, self.local), encoding="utf-8")
-        self.init_script.write_text(gradle_script(self.url), encoding="utf-8")
+        self.settings.write_text(
+            settings_xml(self.url, local=str(self.local), strict=True), encoding="utf-8"
+        )
+        self.init_script.write_text(init_gradle(self.url, strict=True), encoding="utf-8")
         wrappers = self.folder / "bin"
         wrappers.mkdir()
         for name in sorted(_MAVEN - {"mvnw"}):

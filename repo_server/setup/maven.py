@@ -1,9 +1,4 @@
-"""Maven, Gradle, IDEs and repository managers: everything from one URL.
-
-``maven/settings.xml`` has one mirror for all repositories of all builds. Maven 3.8.1 and newer
-blocks repositories over plain HTTP by a mirror of its own global settings; a mirror of the
-user's settings goes before it, so that this file works over HTTP, too.
-"""
+"""Maven, Gradle, IDEs and repository managers: everything from one URL."""
 
 from __future__ import annotations
 
@@ -12,6 +7,7 @@ from collections.abc import Iterator
 from html import escape
 from urllib.parse import quote
 
+from manifests.formats.maven.settings import init_gradle, settings_xml
 from repo_server.frame import page
 from repo_server.setup.base import Asked, Refusal, SetupFile
 from repo_server.site import Site
@@ -20,103 +16,10 @@ FORMAT = "maven"
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _HTML = "text/html; charset=utf-8"
 
-_SETTINGS = """\
-<?xml version="1.0" encoding="UTF-8"?>
-<!-- Save it as ~/.m2/settings.xml, or call: mvn -s settings.xml ...
+_SETTINGS_HEADING = """Save it as ~/.m2/settings.xml, or call: mvn -s settings.xml ...
      Everything that a build asks for comes from the one mirror below.
-     What was missing once is asked for again with: mvn -U -->
-<settings>
-  <mirrors>
-    <mirror>
-      <id>sluice</id>
-      <name>{url}</name>
-      <url>{url}</url>
-      <mirrorOf>{mirrored}</mirrorOf>
-    </mirror>
-  </mirrors>{snapshots}
-</settings>
-"""
-
-_SNAPSHOTS = """
-  <!-- The repository that Maven knows by itself has no SNAPSHOTs; here it has. -->
-  <profiles>
-    <profile>
-      <id>sluice</id>
-      <repositories>
-        <repository>
-          <id>central</id>
-          <url>{url}</url>
-          <snapshots><enabled>true</enabled></snapshots>
-        </repository>
-      </repositories>
-      <pluginRepositories>
-        <pluginRepository>
-          <id>central</id>
-          <url>{url}</url>
-          <snapshots><enabled>true</enabled></snapshots>
-        </pluginRepository>
-      </pluginRepositories>
-    </profile>
-  </profiles>
-  <activeProfiles>
-    <activeProfile>sluice</activeProfile>
-  </activeProfiles>"""
-
-_GRADLE = """\
-// Save it as ~/.gradle/init.d/sluice.gradle, or call: gradle -I init.gradle ...
-// Everything that a build asks for, plugins too, comes from one repository;
-// files of this machine (mavenLocal, flatDir) are left alone.
-def sluiceUrl = '{url}'
-def kept = [{kept}]
-
-def onlySluice = {{ handler ->
-    handler.all {{ repo ->
-        def remote = repo.hasProperty('url') && repo.url?.scheme in ['http', 'https']
-        if (remote && repo.name != 'sluice' && !(repo.name in kept)) {{
-            handler.remove(repo)
-        }}
-    }}
-    handler.maven {{ repo ->
-        repo.name = 'sluice'
-        repo.url = sluiceUrl
-        // Gradle 6 and newer want to be told that plain HTTP is meant; older ones do not know how.
-        if (sluiceUrl.startsWith('http:') && repo.respondsTo('setAllowInsecureProtocol')) {{
-            repo.allowInsecureProtocol = true
-        }}
-    }}
-}}
-
-def settingsPlugins = {{ settings ->
-    if (settings.respondsTo('getPluginManagement')) {{
-        onlySluice(settings.pluginManagement.repositories)
-    }}
-    if (settings.respondsTo('getBuildscript')) {{
-        onlySluice(settings.buildscript.repositories)
-    }}
-}}
-if (gradle.respondsTo('beforeSettings')) {{
-    beforeSettings(settingsPlugins)
-}}
-
-settingsEvaluated {{ settings ->
-    if (!gradle.respondsTo('beforeSettings')) {{
-        settingsPlugins(settings)
-    }}
-    def ofProjects = true
-    if (settings.respondsTo('getDependencyResolutionManagement')) {{
-        def management = settings.dependencyResolutionManagement
-        onlySluice(management.repositories)
-        // Builds may forbid repositories of projects; then those of the settings count.
-        ofProjects = management.repositoriesMode.get().name() == 'PREFER_PROJECT'
-    }}
-    gradle.allprojects {{ project ->
-        onlySluice(project.buildscript.repositories)
-        if (ofProjects) {{
-            onlySluice(project.repositories)
-        }}
-    }}
-}}
-"""
+     What was missing once is asked for again with: mvn -U"""
+_GRADLE_HEADING = "Save it as ~/.gradle/init.d/sluice.gradle, or call: gradle -I init.gradle ..."
 
 
 class MavenSetup:
@@ -194,11 +97,7 @@ def _settings(site: Site, asked: Asked) -> bytes | Refusal:
     if isinstance(target, Refusal):
         return target
     url, ids = target
-    return _SETTINGS.format(
-        url=escape(url),
-        snapshots="" if "central" in ids else _SNAPSHOTS.format(url=escape(url)),
-        mirrored=",".join(["*", *(f"!{each}" for each in ids)]),
-    ).encode()
+    return settings_xml(url, heading=_SETTINGS_HEADING, excepted=ids).encode()
 
 
 def _gradle(site: Site, asked: Asked) -> bytes | Refusal:
@@ -206,8 +105,7 @@ def _gradle(site: Site, asked: Asked) -> bytes | Refusal:
     if isinstance(target, Refusal):
         return target
     url, ids = target
-    literal = url.replace("\\", "\\\\").replace("'", "\\'")
-    return _GRADLE.format(url=literal, kept=", ".join(f"'{each}'" for each in ids)).encode()
+    return init_gradle(url, heading=_GRADLE_HEADING, excepted=ids).encode()
 
 
 def _ide(site: Site, base: str) -> str:

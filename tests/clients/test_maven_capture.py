@@ -133,10 +133,40 @@ def test_placeholders_stand_for_settings_and_init_script(tmp_path: Path, debian:
     show = "cat {settings} {init_script}; echo {url} {local_repository}; ls {local_repository}"
     said = zone.run("capture", "central", "--", "sh", "-c", show).out
     assert "<mirrorOf>*</mirrorOf>" in said
+    assert said.count("<checksumPolicy>fail</checksumPolicy>") == 4
     assert "allowInsecureProtocol" in said
     assert "http://127.0.0.1:" in said
     folder = Path(said.splitlines()[-1].split()[1])
     assert not folder.exists(), "the build's folder is gone"
+
+
+def test_a_gradle_build_is_captured_by_the_user_home_that_is_set_for_it(tmp_path: Path) -> None:
+    files = artifact("org.example:used:1", dependencies=["org.example:below:1"])
+    files |= artifact("org.example:below:1")
+    web = MavenWeb(files)
+    project = tmp_path / "app"
+    (project / "lib").mkdir(parents=True)
+    (project / "lib" / "ours-1.jar").write_bytes(b"")
+    (project / "settings.gradle").write_text("rootProject.name = 'app'\n")
+    (project / "build.gradle").write_text(
+        "apply plugin: 'java'\n"
+        "repositories { mavenLocal(); mavenCentral(); flatDir { dirs 'lib' } }\n"
+        "dependencies { compile 'org.example:used:1', ':ours:1' }\n"
+        "task show { doLast {\n"
+        '    configurations.compileClasspath.files.each { println "path ${it.name}" }\n'
+        '    repositories.each { println "repository ${it.name}" }\n} }\n'
+    )
+    with web.serving():
+        zone = outside(tmp_path, web)
+        done = zone.run("capture", "central", "--", tools.need("gradle"), "--no-daemon", "-q",
+                        "-p", project, "show")  # fmt: skip
+    assert "path below-1.jar" in done.out and "path ours-1.jar" in done.out
+    named = {row for row in done.out.splitlines() if row.startswith("repository ")}
+    assert {row.rstrip("0123456789") for row in named} == {
+        "repository sluice",
+        "repository flatDir",
+    }
+    assert set(roots(zone)) == set(files)
 
 
 def test_removed_roots_leave_the_next_snapshot(tmp_path: Path) -> None:

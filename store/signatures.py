@@ -8,6 +8,7 @@ from manifests.errors import ConfigError
 from manifests.formats.base import Problem, Signed, TreeView
 from manifests.formats.oci import pubkeys
 from manifests.formats.oci import signing as images
+from manifests.formats.oci.pubkeys import ImageKey
 from store import openpgp
 from store.openpgp import PublicKey
 
@@ -31,6 +32,13 @@ def file_name(key: PublicKey) -> str:
     return f"{key.fingerprint.upper()}.{'pem' if _is_pem(key.armored) else 'asc'}"
 
 
+def image_keys(keys: Sequence[bytes]) -> list[ImageKey]:
+    """Those of ``keys`` that may sign images. Raises ConfigError if none can."""
+    pem = [key for key in keys if _is_pem(key)]
+    _need(pem, "a public key of cosign's", "keys/cosign.pub")
+    return [one for key in pem for one in pubkeys.read_keys(key)]
+
+
 def verify_signed(
     view: TreeView, signed: Iterable[Signed], keys: Sequence[bytes]
 ) -> Iterator[Problem]:
@@ -41,14 +49,11 @@ def verify_signed(
     rows = list(signed)
     of_images = [row for row in rows if row.kind in images.KINDS]
     others = [row for row in rows if row.kind not in images.KINDS]
-    pem = [key for key in keys if _is_pem(key)]
-    pgp = [key for key in keys if not _is_pem(key)]
     if of_images:
-        _need(pem, "a public key of cosign's", "keys/cosign.pub")
-        yield from images.unsigned(
-            view, of_images, [k for key in pem for k in pubkeys.read_keys(key)]
-        )
+        yield from images.overlooked(view, of_images)
+        yield from images.unsigned(view, of_images, image_keys(keys))
     if others:
+        pgp = [key for key in keys if not _is_pem(key)]
         _need(pgp, "an OpenPGP key", "keys/vendor.asc")
         yield from openpgp.verify_signed(view, others, pgp)
 

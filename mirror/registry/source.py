@@ -12,6 +12,7 @@ from pathlib import Path
 from manifests import errors
 from manifests.digest import Digest
 from manifests.formats.base import TreeView
+from manifests.formats.oci.approval import Approval
 from manifests.formats.oci.crawl import OciCrawl
 from manifests.formats.oci.outcome import Outcome
 from manifests.formats.oci.rules import rule_of
@@ -25,6 +26,7 @@ from mirror.source import Gathered, Plan
 from mirror.transport import Transport
 from store.blobs import BlobBatch
 from store.records import Hold, RootKind
+from store.signatures import image_keys
 from store.store import Store
 
 
@@ -66,6 +68,7 @@ class RegistrySource:
         self._name = repository.name
         self._transport = transport
         self._folder = folder
+        self._keys = image_keys(settings.keys.armored) if settings.keys.armored else []
         self._crawl: OciCrawl | None = None
         self._outcome = Outcome()
         previous = settings.previous
@@ -90,12 +93,19 @@ class RegistrySource:
         gathered = self._source.gather(batch, wrong, guard)
         assert self._crawl is not None
         arrived = {entry.path: entry for entry in gathered.entries}
-        outcome = self._outcome = self._crawl.outcome(_public(arrived))
+        batch.flush()  # signatures are read from it
+        outcome = self._outcome = self._crawl.outcome(_public(arrived), self._approval())
         self._refuse(outcome)
         gathered.entries = iter(sorted(outcome.entries.values(), key=_key))
         gathered.problems += outcome.problems
         gathered.expected = frozenset(outcome.expected)
         return gathered
+
+    def _approval(self) -> Approval | None:
+        """Whose signatures every image needs, if any."""
+        if not self._keys:
+            return None
+        return Approval(self._keys, lambda entry: self._store.blobs.open(entry.digest))
 
     def committed(self, tree: Digest) -> None:
         """See ``Source``. What failed is told in ``status`` until it no longer does."""
@@ -109,7 +119,10 @@ class RegistrySource:
         with self._store.ledger.read() as tx:
             wants = [row.root for row in tx.roots(self._name) if row.kind is RootKind.WANT]
         rules = [*self._repository.oci.asked.images, *map(rule_of, wants)]
-        asked = replace(self._repository.oci.asked, images=tuple(rules))
+        asked = self._repository.oci.asked
+        # Signatures are among the referrers, and the inside asks for them again.
+        referrers = asked.referrers or bool(self._keys)
+        asked = replace(asked, images=tuple(rules), referrers=referrers)
         self._crawl = OciCrawl(replace(spec, options={**spec.options, **asked.options}), previous)
         return self._crawl
 

@@ -101,6 +101,15 @@ def test_rows_pass_through_the_confined_child(store: Store, layout: Layout) -> N
     assert rows[0].signature.count(" ") == 2
 
 
+def test_a_child_that_keeps_quiet_of_an_image_is_found_out(store: Store, layout: Layout) -> None:
+    signer, what, other = Signer(), layout.image(), layout.image("other\n")
+    tags = {"v1": what, signature_tag(what): signer.sign(layout, what, NAMED), "v2": other}
+    tree = keep(store, layout.as_tree(IMAGE, tags))
+    rows = [row for row in rows_of(store, "oci", Spec("platform"), tree) if "v2" not in row.path]
+    found = list(signatures.verify_signed(store.view(tree), rows, [signer.public]))
+    assert [problem.path for problem in found] == [f"{IMAGE}/_tags/v2"]
+
+
 def test_keys_of_both_kinds_are_told_apart(gpg: GpgHome, tmp_path: Path) -> None:
     armored = gpg.export(tmp_path / "vendor.asc").read_bytes()
     (vendor,) = signatures.read_keys(armored)

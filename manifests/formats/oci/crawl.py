@@ -25,6 +25,7 @@ from manifests.formats.base import (
     Wanted,
 )
 from manifests.formats.oci import asking, document, facts, media
+from manifests.formats.oci.approval import Approval
 from manifests.formats.oci.asking import (
     GONE,
     MAX_BLOB,
@@ -110,9 +111,9 @@ class OciCrawl:
         rows = {image: frozenset(digests) for image, digests in left_out.items()}
         yield FACTS, facts.write(facts.Facts(self._asked.replaces, rows))
 
-    def outcome(self, entries: Mapping[str, Entry]) -> Outcome:
+    def outcome(self, entries: Mapping[str, Entry], approval: Approval | None = None) -> Outcome:
         """What the tree is made of; ``entries`` are the files that came."""
-        self._outcome = settle(self, self._asked, entries, self._previous)
+        self._outcome = settle(self, self._asked, entries, self._previous, approval)
         return self._outcome
 
     # --- names and tags

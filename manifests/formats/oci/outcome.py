@@ -12,6 +12,7 @@ from typing import Protocol
 
 from manifests.formats.base import Problem, Severity, TreeView
 from manifests.formats.oci import facts
+from manifests.formats.oci.approval import Approval
 from manifests.formats.oci.clients import obstacle
 from manifests.formats.oci.closure import ImageTree
 from manifests.formats.oci.graph import Graph
@@ -81,10 +82,14 @@ class Outcome:
 
 
 def settle(
-    seen: SeenRegistry, asked: Asked, entries: Mapping[str, Entry], previous: TreeView | None
+    seen: SeenRegistry,
+    asked: Asked,
+    entries: Mapping[str, Entry],
+    previous: TreeView | None,
+    approval: Approval | None = None,
 ) -> Outcome:
-    """Decide for every image that was asked for."""
-    return _Settling(seen, asked, entries, previous).run()
+    """Decide for every image that was asked for; with ``approval`` each must be signed."""
+    return _Settling(seen, asked, entries, previous, approval).run()
 
 
 class _Settling:
@@ -96,8 +101,10 @@ class _Settling:
         asked: Asked,
         entries: Mapping[str, Entry],
         previous: TreeView | None,
+        approval: Approval | None,
     ) -> None:
         self._seen = seen
+        self._approval = approval
         self._graph = seen.graph
         self._asked = asked
         self._entries = dict(entries)
@@ -130,8 +137,10 @@ class _Settling:
                     self._note(name, "the registry does not have it")
                 continue
             what = self._graph.obstacle(image.name, path, self._entries)
+            if not what and self._approval is not None:
+                what = self._approval.obstacle(image.name, path, self._graph, self._entries)
             if what:
-                self._fail(name, what, tree, path)
+                self._fail(name, what, self._trusted(tree, path), path)
             else:
                 complete.append(path)
                 self._warn(name, path)
@@ -154,6 +163,12 @@ class _Settling:
         if found:
             self._out.kept.add(name)
             self._keep(found)
+
+    def _trusted(self, tree: ImageTree | None, path: str) -> ImageTree | None:
+        """``tree`` if what it has at ``path`` may stand in: it must be signed as well."""
+        if self._approval is None or self._previous is None:
+            return tree
+        return tree if self._approval.stood(self._previous, path) else None
 
     def _keep(self, found: Mapping[str, Entry]) -> None:
         for path, entry in found.items():

@@ -46,6 +46,28 @@ def signed(view: TreeView) -> Iterator[Signed]:
             yield from _Image(view, image).signed()
 
 
+def rows(view: TreeView, path: str) -> Iterator[Signed]:
+    """The same for one tag or manifest, whether it must be signed or not; none for no path."""
+    place, entry = locate(path), view.lookup(path)
+    if place is not None and entry is not None:
+        digest = f"sha256:{entry.digest}" if place.folder is Folder.TAGS else place.reference
+        yield from _Image(view, place.image).rows(path, digest)
+
+
+def overlooked(view: TreeView, rows: Iterable[Signed]) -> Iterator[Problem]:
+    """Tags that must be signed and that ``rows`` do not have, whoever made them."""
+    known = {row.path for row in rows}
+    for entry in view.entries():
+        place = locate(entry.path)
+        if (
+            place is not None
+            and place.folder is Folder.TAGS
+            and entry.path not in known
+            and not is_attached_tag(place.reference)
+        ):
+            yield Problem(entry.path, "its signature was not looked for")
+
+
 def unsigned(view: TreeView, rows: Iterable[Signed], keys: Sequence[ImageKey]) -> Iterator[Problem]:
     """The images among ``rows``, as ``signed`` gave them, that none of ``keys`` signed."""
     by_path: dict[str, list[Signed]] = defaultdict(list)
@@ -106,19 +128,20 @@ class _Image:
         """The rows of this image."""
         tags = {tag: digest for tag, digest in self._tags.items() if not is_attached_tag(tag)}
         for tag, digest in tags.items():
-            yield from self._rows(tag_path(self._image, tag), digest)
+            yield from self.rows(tag_path(self._image, tag), digest)
         covered = self._closure(tags.values())
         rest = self._documents.keys() - covered
         tops = rest - {below for digest in rest for below in self._below(digest)}
         covered |= self._closure(tops)
         # What covers each other, and nobody else does, is covered by nothing.
         for digest in sorted(tops | (rest - covered)):
-            yield from self._rows(manifest_path(self._image, digest), digest)
+            yield from self.rows(manifest_path(self._image, digest), digest)
         for tag in sorted(self._tags.keys() - tags.keys()):
             if self._tags[tag] not in covered:
-                yield from self._rows(tag_path(self._image, tag), self._tags[tag])
+                yield from self.rows(tag_path(self._image, tag), self._tags[tag])
 
-    def _rows(self, path: str, digest: str) -> Iterator[Signed]:
+    def rows(self, path: str, digest: str) -> Iterator[Signed]:
+        """A row for each signature of ``digest``."""
         number = 0
         for claim in self._claims(digest):
             if number > cosign.MAX_CLAIMS:

@@ -183,7 +183,7 @@ class Server:
                     announced = True
                     self._announce(f"serving {self.url}")
                     for name, url in self.urls.items():
-                        self._announce(f"serving {name} at {url}")
+                        self._announce(f"{name} alone at {url}")
                 if not announced and time.monotonic() - began > _START_SECONDS:
                     raise StoreError("the workers of the server did not start in time")
 

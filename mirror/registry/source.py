@@ -19,6 +19,7 @@ from manifests.formats.oci.rules import rule_of
 from manifests.tree import PRIVATE, Entry
 from manifests.zone import model as zone
 from mirror.crawl import CrawlSource
+from mirror.registry.near import NearTransport
 from mirror.registry.transport import RegistryTransport
 from mirror.report import SHOWN, Progress, printable
 from mirror.settings import Settings, spec_of
@@ -44,7 +45,11 @@ def registry_source(
 
     Raises ConfigError.
     """
-    transport: Transport = RegistryTransport(repository, folder, progress=progress, pause=pause)
+    transport: Transport
+    if repository.upstream.transport == "file":
+        transport = NearTransport(repository, folder, progress=progress)
+    else:
+        transport = RegistryTransport(repository, folder, progress=progress, pause=pause)
     try:
         yield RegistrySource(store, repository, settings, transport, folder, progress)
     finally:

@@ -101,7 +101,7 @@ class OciCrawl:
         elif isinstance(note, ReferrersNote):
             yield from self._referred(wanted, note, result)
         elif isinstance(note, BlobNote):
-            self.graph.fail(wanted.path, failure(result) or "")
+            self.graph.fail(wanted.path, failure(result).removeprefix(f"{wanted.path}: "))
 
     def facts(self) -> Iterable[tuple[str, bytes]]:
         """What was left out, and which registry this stands for."""
@@ -206,7 +206,7 @@ class OciCrawl:
         if isinstance(result, Absent | Refused):
             if isinstance(result, Absent) and result.status in GONE:
                 graph.gone.add(wanted.path)
-            graph.fail(wanted.path, failure(result))
+            graph.fail(wanted.path, failure(result).removeprefix(f"{wanted.path}: "))
             return
         header = media.of_header(result.headers.get("content-type", ""))
         own = f"sha256:{result.body.digest}"
@@ -218,16 +218,15 @@ class OciCrawl:
             graph.fail(wanted.path, error.what)
             return
         digest = own if note.tag else digest_of(wanted)
-        if note.announced and header and header != found.media_type:
+        rows = found.manifests if isinstance(found, Index) else ()
+        if {own, digest, stated} & {row.digest for row in rows}:
+            graph.fail(wanted.path, "an index that names itself")
+        elif note.announced and header and header != found.media_type:
             graph.fail(wanted.path, f"it is {found.media_type}, sent as {shown(header)}")
         elif stated.startswith("sha256:") and stated != own:
             graph.fail(wanted.path, f"it is {own}, sent as {shown(stated)}")
-        if note.subject and (found.subject is None or found.subject.digest != note.subject):
+        elif note.subject and (found.subject is None or found.subject.digest != note.subject):
             graph.fail(wanted.path, f"it does not refer to {note.subject}")
-        if isinstance(found, Index) and {own, digest, stated} & {
-            row.digest for row in found.manifests
-        }:
-            graph.fail(wanted.path, "an index that names itself")
         path = manifest_path(image.name, digest)
         if note.tag:
             graph.tags[wanted.path] = path

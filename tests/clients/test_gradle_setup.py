@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
 
 from tests.clients.test_serving_http import get
 from tests.support import tools
+from tests.support.drive import Outside
 from tests.support.maven import artifact, overlay
+from tests.support.mavenweb import MavenWeb
 from tests.support.served import Published, Serving
 
 BUILD = """
@@ -33,13 +36,18 @@ task show {{
 """
 
 
-def gradle(folder: Path, script: bytes, *dependencies: str) -> subprocess.CompletedProcess[str]:
+def lay_out(folder: Path, *dependencies: str) -> None:
+    """A project that prints where everything came from."""
     folder.mkdir()
     (folder / "lib").mkdir()
     (folder / "lib" / "ours-1.jar").write_bytes(b"")
     listed = ", ".join(f"'{each}'" for each in dependencies)
     (folder / "build.gradle").write_text(BUILD.format(dependencies=listed))
     (folder / "settings.gradle").write_text("rootProject.name = 'app'\n")
+
+
+def gradle(folder: Path, script: bytes, *dependencies: str) -> subprocess.CompletedProcess[str]:
+    lay_out(folder, *dependencies)
     (folder / "init.gradle").write_bytes(script)
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "LC_ALL": "C.UTF-8"}
     return subprocess.run(
@@ -76,3 +84,21 @@ def test_everything_comes_from_one_repository(tmp_path: Path) -> None:
         (miss.repository, miss.want) for miss in server.misses
     }
     published.close()
+
+
+def test_a_captured_build(tmp_path: Path) -> None:
+    """What it needs becomes roots, whatever repositories it names; its own folders stay."""
+    files = artifact("org.example:plain:1") | artifact("org.example:plugged:1")
+    web = MavenWeb(files)
+    with web.serving():
+        zone = Outside.make(tmp_path / "OUT")
+        zone.repositories["central"] = {"format": "maven", "upstream": web.url, "retries": 1}
+        zone.configure()
+        app = tmp_path / "app"
+        lay_out(app, "org.example:plain:1", ":ours:1")
+        done = zone.run(
+            "capture", "central", "--", "gradle", "--no-daemon", "-q", "-p", app, "show"
+        )
+    assert {"path plain-1.jar", "path ours-1.jar"} <= set(done.out.splitlines())
+    found = json.loads(zone.sluice("roots", "central", "--json").out)
+    assert {row["root"] for row in found} == set(files)

@@ -61,7 +61,7 @@ def kept = [{kept}]
 
 def onlySluice = {{ handler ->
     handler.all {{ repo ->
-        def remote = repo.hasProperty('url') && repo.url?.scheme in ['http', 'https']
+        def remote = repo.hasProperty('url') && repo.url != null && repo.url.scheme != 'file'
         if ((remote{strict}) && repo.name != 'sluice' && !(repo.name in kept)) {{
             handler.remove(repo)
         }}

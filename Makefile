@@ -7,7 +7,7 @@ JOBS ?= 2
 .PHONY: help demo test lint bench soak lock clean
 
 help:
-	@echo "make demo    real RPMs and a real Java build, end to end, on this machine"
+	@echo "make demo    RPMs, a Java build and container images, end to end, on this machine"
 	@echo "make test    the whole test suite (under 15 minutes on two cores)"
 	@echo "make lint    ruff, mypy --strict, import-linter"
 	@echo "make bench   speeds as ratios against named peers"

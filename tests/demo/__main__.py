@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from tests import demo
+from tests.demo.images import ImagesPart
 from tests.demo.maven import MavenPart
 from tests.demo.stage import Stage
 from tests.demo.yum import YumPart
@@ -43,6 +44,10 @@ def main() -> int:
                     maven.capture()
                     maven.build_inside()
                     maven.want_and_get()
+                with ImagesPart(stage) as images:
+                    images.first_crossing()
+                    images.pull()
+                    images.second_crossing()
                 stage.sluice("-z", stage.inside, "status")
                 stage.farewell(time.monotonic() - started)
     except KeyboardInterrupt:

@@ -30,30 +30,31 @@ class Stage:
         self.inside = folder / "IN"
         self._step = 0
         self._bundles = 0
-        self._repositories: list[str] = []
+        self._sections: dict[tuple[Path, str], list[str]] = {}
 
     # --- the zones
 
     def repository(self, line: str) -> None:
         """Name one more repository outside."""
-        self._repositories.append(f"  {line}")
-        self._section(self.out, "repositories:", self._repositories)
-        self._show(self.out, "repositories:", f"  {line}")
+        self.setting(self.out, "repositories:", line)
 
     def setting(self, zone: Path, section: str, line: str) -> None:
-        """Put one line below a section of zone.yaml."""
-        self._section(zone, section, [f"  {line}"])
+        """Put one more line below a section of zone.yaml."""
+        lines = self._sections.setdefault((zone, section), [])
+        lines.append(f"  {line}")
+        self._section(zone, section, lines)
         self._show(zone, section, f"  {line}")
 
-    def cross(self, repository: str) -> None:
-        """Sync one repository, seal a bundle, carry it, take it in."""
+    def cross(self, repository: str) -> int:
+        """Sync one repository, seal a bundle, carry it, take it in; the bytes that crossed."""
         self.sluice("-z", self.out, "sync", repository)
         self.sluice("-z", self.out, "pack")
         self.sluice("-z", self.out, "send")
-        self._carry()
+        carried = self._carry()
         self.sluice("-z", self.inside, "receive", "--once")
+        return carried
 
-    def _carry(self) -> None:
+    def _carry(self) -> int:
         """What a CDS does: take the files away on one side, put them down on the other."""
         total = 0
         for part in sorted((self.out / "outbox").iterdir()):
@@ -63,6 +64,7 @@ class Stage:
         if total == 0:
             raise SystemExit("nothing lay in the outbox")
         self._bundles += 1
+        return total
 
     @contextmanager
     def server(self) -> Iterator[None]:
@@ -81,7 +83,7 @@ class Stage:
     def farewell(self, seconds: float) -> None:
         self.say(
             f"Done in {seconds:.0f} seconds: {self._bundles} bundles crossed,"
-            " dnf and Maven have what they asked for"
+            " dnf, Maven, podman and skopeo have what they asked for"
         )
         if sys.stdout.isatty():
             print(f"    the inside server stays up: {self.url}/   (Ctrl-C ends it)")

@@ -17,8 +17,7 @@ class Skopeo:
     """A client below ``base``; registries speak HTTP, or TLS with a certificate not asked for.
 
     ``ca`` is a folder with ``*.crt`` to verify servers by instead. ``registries_conf``
-    and ``policy`` are the texts of the files of that name; attachments by which
-    cosign and skopeo store signatures are read and written. Methods take
+    and ``policy`` are the texts of the files of that name. Methods take
     ``check=False`` to get a failure back.
     """
 
@@ -38,9 +37,6 @@ class Skopeo:
             folder.mkdir(parents=True, exist_ok=True)
         (base / "registries.conf").write_text(registries_conf, "utf-8")
         (base / "policy.json").write_text(json.dumps(policy or ANYTHING), "utf-8")
-        (base / "registries.d/default.yaml").write_text(
-            "default-docker:\n  use-sigstore-attachments: true\n", "utf-8"
-        )
 
     def run(
         self, *words: str | Path, check: bool = True, timeout: float = 120

@@ -147,14 +147,14 @@ class LocalBlobs:
     def size(self, digest: Digest) -> int:
         """Size in bytes; raises ``BlobMissing``."""
         try:
-            return os.stat(self._layout.place(digest)).st_size  # noqa: PTH116
+            return os.stat(self._layout.name(digest)).st_size  # noqa: PTH116
         except FileNotFoundError:
             raise self._missing(digest) from None
 
     def open(self, digest: Digest) -> BinaryIO:
         """Open for reading; raises ``BlobMissing``."""
         try:
-            return self._layout.place(digest).open("rb")
+            return open(self._layout.name(digest), "rb")  # noqa: PTH123
         except FileNotFoundError:
             raise self._missing(digest) from None
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from manifests.digest import Digest
 from manifests.errors import MalformedIndex
-from manifests.formats.base import Problem, Severity, Signed, Signer, Spec
+from manifests.formats.base import Before, Problem, Severity, Signed, Signer, Spec
 from manifests.tree import Entry, check_path
 from store.blobs import BlobBatch
 from store.child import Job, Limits, Made, Said, run
@@ -114,7 +114,10 @@ def derive_overlay(
         previous=previous, signer=signer, limits=limits or Limits(),
     )  # fmt: skip
     with store.blobs.batch() as batch:
-        entries = _derived(job, batch)
+        rest, made = _derived(job, batch)
+        if rest and previous is not None and previous[1] is not None:
+            return store.keep_changed(previous[1], made, batch)
+        entries = _there(made)
         return store.keep_tree(entries, batch) if entries else None
 
 
@@ -128,28 +131,40 @@ def private_files(
     limits: Limits | None = None,
 ) -> list[Entry]:
     """The format's ``facts`` of a tree that was copied whole, sorted, as blobs in ``batch``."""
-    return _derived(Job(store, "facts", format_name, spec, tree, limits=limits or Limits()), batch)
+    job = Job(store, "facts", format_name, spec, tree, limits=limits or Limits())
+    return _there(_derived(job, batch)[1])
 
 
-def _derived(job: Job, batch: BlobBatch) -> list[Entry]:
-    entries: dict[bytes, Entry] = {}
+_Changes = dict[bytes, Entry | None]
+
+
+def _derived(job: Job, batch: BlobBatch) -> tuple[bool, _Changes]:
+    """Whether the rest of the previous overlay stays; what else there is, or is no more."""
+    changes: _Changes = {}
+    rest = False
 
     def take(said: Said) -> None:
+        nonlocal rest
         if not isinstance(said, Made):
             return
+        if said.content is Before.REST:
+            rest = True
+            return
         path = check_path(said.path)
-        if path.encode() in entries:
+        if path.encode() in changes:
             raise MalformedIndex(f"derived twice: {path}", where=job.spec.name)
-        if isinstance(said.content, Entry):
-            # Of the overlay that is published now: its blobs are durable, and gc keeps them.
-            kept = (said.content.digest, said.content.size)
+        if isinstance(said.content, Before):
+            changes[path.encode()] = None
         elif isinstance(said.content, bytes):
-            kept = batch.put_bytes(said.content)
+            changes[path.encode()] = Entry(path, *batch.put_bytes(said.content))
         else:
             # Copied, not adopted: the child may still hold the file open for writing.
-            kept = batch.put_file(said.content)
-        entries[path.encode()] = Entry(path, *kept)
+            changes[path.encode()] = Entry(path, *batch.put_file(said.content))
 
     with job.store.scratch(job.op) as scratch:
         run(job, scratch, take)
-    return [entries[path] for path in sorted(entries)]
+    return rest, changes
+
+
+def _there(changes: _Changes) -> list[Entry]:
+    return [entry for _, entry in sorted(changes.items()) if entry is not None]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Protocol
 
 from manifests.digest import CHECKSUM_LENGTHS, Digest
@@ -22,7 +23,7 @@ _IN_MEMORY = 20_000
 class Remembered(Protocol):
     """Where checksums outlive the process; the ledger."""
 
-    def known(self, digest: Digest, algorithm: str) -> str | None: ...
+    def known(self, digests: Sequence[Digest], algorithm: str) -> dict[Digest, str]: ...
     def remember(self, rows: list[tuple[Digest, str, str]]) -> None: ...
 
 
@@ -41,30 +42,49 @@ class Checksums:
 
         Raises BlobMissing, and ValueError for an algorithm that no format uses.
         """
+        return self.values([digest], algorithm)[0]
+
+    def values(self, digests: Sequence[Digest], algorithm: str) -> list[str]:
+        """The checksums of many blobs, in their order, for the price of one look-up.
+
+        Ask for some hundreds at once: the answer is in memory. Raises as ``value``.
+        """
         if algorithm == "sha256":
-            return digest
+            return list(digests)
         if algorithm not in CHECKSUM_LENGTHS:
             raise ValueError(f"not a checksum: {algorithm[:40]!r}")
-        key = (digest, algorithm)
+        found: dict[Digest, str] = {}
         with self._guard:
-            if key in self._values:
-                self._values.move_to_end(key)
-                return self._values[key]
-        found = self._ledger.known(digest, algorithm) if self._ledger else None
-        fresh = found is None
-        if found is None:
-            found = self._compute(digest, algorithm)
+            for digest in digests:
+                value = self._values.get((digest, algorithm))
+                if value is not None:
+                    self._values.move_to_end((digest, algorithm))
+                    found[digest] = value
+        asked = [digest for digest in digests if digest not in found]
+        if asked and self._ledger:
+            found |= self._ledger.known(asked, algorithm)
+        fresh = []
+        for digest in asked:
+            if digest not in found:
+                found[digest] = self._compute(digest, algorithm)
+                fresh.append((digest, algorithm, found[digest]))
         with self._guard:
-            self._values[key] = found
-            if len(self._values) > _IN_MEMORY:
-                self._values.popitem(last=False)
-            if fresh and self._ledger:
-                self._new.append((digest, algorithm, found))
-        return found
+            for digest in asked:
+                self._values[digest, algorithm] = found[digest]
+                if len(self._values) > _IN_MEMORY:
+                    self._values.popitem(last=False)
+            if self._ledger:
+                self._new += fresh
+        return [found[digest] for digest in digests]
 
-    def save(self) -> None:
-        """Write what was computed into the ledger; not to be called inside a transaction."""
+    def save(self, least: int = 1) -> None:
+        """Write what was computed into the ledger, if there are ``least`` of them.
+
+        Not to be called inside a transaction.
+        """
         with self._guard:
+            if len(self._new) < least:
+                return
             new, self._new = self._new, []
         if new and self._ledger:
             self._ledger.remember(new)

@@ -23,8 +23,7 @@ import store as package
 from manifests import errors
 from manifests.digest import Digest, is_digest
 from manifests.errors import FormatError, MalformedIndex, OversizedIndex, SluiceError, TreeError
-from manifests.formats.base import Problem, Severity, Signed, Signer, Spec
-from manifests.tree import Entry
+from manifests.formats.base import Before, Problem, Severity, Signed, Signer, Spec
 from store.layout import open_regular
 from store.store import Store
 
@@ -32,6 +31,8 @@ _LINE = 256 << 10
 _SIGNED_BYTES = 8 << 20
 _MOST_LINES = 5_000_000
 _STDERR = 8 << 10
+#: Checksums that are computed before they are written down, so that few are held in memory.
+_UNSAVED = 10_000
 _TOO_MUCH = "it needs more than the memory or time that one repository may take"
 
 
@@ -62,10 +63,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A derived file: small bytes, where the child put them, or what the overlay before had."""
+    """A derived file: small bytes, where the child put them, or what is taken over."""
 
     path: str
-    content: bytes | Path | Entry
+    content: bytes | Path | Before
 
 
 Said = Problem | Signed | Made | dict[str, int]
@@ -88,7 +89,7 @@ def run(job: Job, scratch: Path, take: Callable[[Said], None]) -> None:
             said = _understand(line, job, scratch)
             if isinstance(said, SluiceError):
                 raise said
-            if isinstance(said, str):
+            if isinstance(said, str | list):
                 _send(child.stdin, {"value": said})
             else:
                 done = isinstance(said, dict)
@@ -139,7 +140,7 @@ def _words(job: Job, scratch: Path) -> dict[str, object]:
         # About 100 bytes name a file; reading a package header takes under a millisecond.
         cpu = 120 + size // 25_000
         if job.op == "derive":
-            cpu += sum(entry.size for entry in job.store.tree(job.tree).entries()) // (50 << 20)
+            cpu += job.store.tree(job.tree).total() // (50 << 20)
     return {
         "op": job.op,
         "format": job.format,
@@ -162,7 +163,7 @@ def _send(pipe: IO[bytes], value: object) -> None:
     pipe.flush()
 
 
-def _understand(line: bytes, job: Job, scratch: Path) -> Said | SluiceError | str:
+def _understand(line: bytes, job: Job, scratch: Path) -> Said | SluiceError | str | list[str]:
     """What a line of the child means: news, an error, or the answer to its question."""
     try:
         ((kind, value),) = json.loads(line).items()
@@ -178,15 +179,16 @@ def _understand(line: bytes, job: Job, scratch: Path) -> Said | SluiceError | st
             return Problem(path, what, Severity(severity))
         if kind == "signed":
             return Signed(*words)
-        if kind == "same":
-            return Made(words[0], _again(words[0], job))
+        if kind in ("rest", "gone"):
+            return _taken_over(words, Before(kind), job)
         if kind == "inline":
             path, content = words
             return Made(path, base64.b64decode(content, validate=True))
-        if kind == "checksum":
-            digest, algorithm = words
-            if is_digest(digest):
-                return job.store.checksums.value(Digest(digest), algorithm)
+        if kind == "checksums":
+            algorithm, *digests = words
+            if all(map(is_digest, digests)):
+                job.store.checksums.save(_UNSAVED)
+                return job.store.checksums.values([Digest(each) for each in digests], algorithm)
         if kind == "error":
             return _error(*words, job=job)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
@@ -194,13 +196,11 @@ def _understand(line: bytes, job: Job, scratch: Path) -> Said | SluiceError | st
     raise _senseless(job)
 
 
-def _again(path: str, job: Job) -> Entry:
-    """The entry of the previous overlay; raises LookupError."""
-    overlay = job.previous[1] if job.previous is not None else None
-    found = None if overlay is None else job.store.tree(overlay).lookup(path)
-    if found is None:
-        raise LookupError(path)
-    return found
+def _taken_over(words: list[str], what: Before, job: Job) -> Made:
+    (path,) = words
+    if job.previous is None or job.previous[1] is None or (what is Before.REST) == bool(path):
+        raise ValueError("no such thing is there to be taken over")
+    return Made(path, what)
 
 
 def _text(value: object) -> str:

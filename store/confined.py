@@ -14,8 +14,9 @@ Its output is any number of these, then exactly one ``done`` or ``error``::
     {"signed": [PATH, KIND, SIGNATURE]}
     {"inline": [PATH, BASE64]}               a small derived file
     {"file": [PATH, NUMBER]}                 a derived file, SCRATCH/NUMBER
-    {"same": [PATH]}                         a derived file, as the previous overlay has it
-    {"checksum": [DIGEST, ALGORITHM]}        the answer is {"value": HEX}
+    {"rest": [""]}                           all of the previous overlay that has no line here
+    {"gone": [PATH]}                         but not the file that it has at this path
+    {"checksums": [ALGORITHM, DIGEST, ...]}  the answer is {"value": [HEX, ...]}
     {"sign": NUMBER}                         the answer is {"value": ARMORED}
     {"done": {SEVERITY: COUNT, ...}}
     {"error": [CLASS, WHAT, WHERE, REMEDY]}
@@ -34,21 +35,23 @@ import resource
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from manifests.digest import Digest
 from manifests.errors import SluiceError
 from manifests.formats import format_named
-from manifests.formats.base import Derived, Format, Severity, Spec
-from manifests.tree import Entry, Tree
+from manifests.formats.base import Before, Derived, Format, Made, Severity, Spec
+from manifests.tree import Tree
 from store.blobs import LocalBlobs
 from store.seam import Seam
 from store.views import StoredView
 
 INLINE = 32 << 10
 OPEN_FILES = 256
+#: Blobs in one question for checksums: a line that the parent still reads.
+CHECKSUMS = 1000
 LARGEST_FILE = 16 << 30
 _NEW_USER, _NEW_NETWORK = 0x10000000, 0x40000000  # clone(2)
 _NO_NEW_PRIVILEGES = 38  # prctl(2)
@@ -66,26 +69,29 @@ class Conversation:
     def say(self, kind: str, value: object) -> None:
         self._write.write(json.dumps({kind: value}).encode("ascii") + b"\n")
 
-    def ask(self, kind: str, value: object) -> str:
+    def ask(self, kind: str, value: object) -> Any:
         self.say(kind, value)
         self._write.flush()
         line = self._read.readline()
         if not line:
             raise SystemExit(1)  # the parent is gone
-        return str(json.loads(line)["value"])
+        return json.loads(line)["value"]
 
-    def checksum(self, digest: Digest, algorithm: str) -> str:
-        return self.ask("checksum", [digest, algorithm])
+    def checksums(self, digests: Sequence[Digest], algorithm: str) -> list[str]:
+        found: list[str] = []
+        for start in range(0, len(digests), CHECKSUMS):
+            found += self.ask("checksums", [algorithm, *digests[start : start + CHECKSUMS]])
+        return found
 
     def armored(self, data: bytes) -> bytes:
         """``manifests.formats.base.Signer``, by asking the parent."""
         place = self._place()
         place.write_bytes(data)
-        return self.ask("sign", int(place.name)).encode()
+        return str(self.ask("sign", int(place.name))).encode()
 
-    def derived(self, path: str, content: bytes | Path | Entry) -> None:
-        if isinstance(content, Entry):
-            self.say("same", [path])
+    def derived(self, path: str, content: Made) -> None:
+        if isinstance(content, Before):
+            self.say(content.value, [path])
             return
         if isinstance(content, bytes):
             if len(content) <= INLINE:
@@ -132,7 +138,7 @@ def run(job: Mapping[str, Any], talk: Conversation) -> dict[str, int]:
 
     def view(tree: str, overlay: str | None) -> StoredView:
         over = None if overlay is None else Tree.map(blobs.path(Digest(overlay)))
-        return StoredView(Tree.map(blobs.path(Digest(tree))), over, blobs, talk.checksum)
+        return StoredView(Tree.map(blobs.path(Digest(tree))), over, blobs, talk.checksums)
 
     spec = Spec(**job["spec"])
     named = format_named(job["format"])
@@ -149,7 +155,7 @@ def run(job: Mapping[str, Any], talk: Conversation) -> dict[str, int]:
         previous = None
         if job["previous"] is not None:
             base, overlay = job["previous"]
-            empty = StoredView(Tree(b""), None, blobs, talk.checksum)
+            empty = StoredView(Tree(b""), None, blobs, talk.checksums)
             previous = Derived(view(base, None), empty if overlay is None else view(overlay, None))
         for path, made in named.derive(seen, previous, talk if job["signs"] else None):
             talk.derived(path, made)

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Self
 from manifests.digest import Digest
 from manifests.durable import Durable, publish_file
 from manifests.errors import BlobDamaged, BlobMissing, NoSpace, StoreError, WrongVersion
-from manifests.tree import Entry, Tree, encode
+from manifests.tree import Entry, Tree, apply, encode, sizes
 from store.blobs import BlobBatch, BlobStore, LocalBlobs
 from store.checksums import Checksums
 from store.ledger import Ledger
@@ -150,7 +150,7 @@ class Store:
     def view(self, tree: Digest, overlay: Digest | None = None) -> StoredView:
         """Tree and overlay as one; raises BlobMissing if either text is not there."""
         over = None if overlay is None else self.tree(overlay)
-        return StoredView(self.tree(tree), over, self.blobs, self.checksums.value)
+        return StoredView(self.tree(tree), over, self.blobs, self.checksums.values)
 
     def keep_tree(self, entries: Iterable[Entry], batch: BlobBatch | None = None) -> KeptTree:
         """Make a tree of sorted entries and keep it as a blob, with flat memory.
@@ -172,6 +172,27 @@ class Store:
 
         digest, size = batch.put_stream(encode(counted()))
         return KeptTree(digest, size, files, total)
+
+    def keep_changed(
+        self, old: Digest, changes: Mapping[bytes, Entry | None], batch: BlobBatch
+    ) -> KeptTree | None:
+        """The tree ``old`` with other files (None: without a file) at some paths; None if it is
+        empty then. What did not change is copied in blocks.
+
+        The caller holds the shared lock. Raises BlobMissing, NoSpace.
+        """
+        before = self.tree(old)
+        files = total = 0
+
+        def blocks() -> Iterator[bytes]:
+            nonlocal files, total
+            for block in apply(before, _delta(before, changes)):
+                files += block.count(b"\n")
+                total += sum(sizes(block))
+                yield block
+
+        digest, size = batch.put_stream(blocks())
+        return KeptTree(digest, size, files, total) if files else None
 
     def missing(self, tree: Digest) -> Iterator[Entry]:
         """Entries of a tree whose blobs are not in the store, or have another size.
@@ -223,15 +244,23 @@ class Store:
                 shutil.rmtree(place)
 
 
+def _delta(before: Tree, changes: Mapping[bytes, Entry | None]) -> Iterator[bytes]:
+    """The lines of a delta, for what really changes."""
+    for path in sorted(changes):
+        entry = changes[path]
+        if before.lookup(path.decode()) != entry:
+            yield b"-" + path + b"\n" if entry is None else b"+" + entry.line()
+
+
 class _LedgerChecksums:
     """Keeps checksums in the ledger; in one that is open for reading, only looks."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
-    def known(self, digest: Digest, algorithm: str) -> str | None:
+    def known(self, digests: Sequence[Digest], algorithm: str) -> dict[Digest, str]:
         with self._ledger.read() as tx:
-            return tx.checksum(digest, algorithm)
+            return tx.checksums(digests, algorithm)
 
     def remember(self, rows: list[tuple[Digest, str, str]]) -> None:
         if not self._ledger.writable:

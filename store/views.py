@@ -6,7 +6,7 @@ This module imports no database, so that a confined child starts fast.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -30,12 +30,17 @@ class StoredView:
         tree: Tree,
         overlay: Tree | None,
         blobs: BlobStore,
-        checksum: Callable[[Digest, str], str],
+        checksums: Callable[[Sequence[Digest], str], list[str]],
     ) -> None:
         self._tree = tree
         self._overlay = overlay
         self._blobs = blobs
-        self._checksum = checksum
+        self._checksums = checksums
+
+    @property
+    def tree(self) -> Tree:
+        """The tree without its overlay."""
+        return self._tree
 
     def lookup(self, path: str) -> Entry | None:
         """The entry at exactly ``path``, or None."""
@@ -62,9 +67,10 @@ class StoredView:
         over = self._overlay is not None and self._overlay.has_folder(folder)
         return over or self._tree.has_folder(folder)
 
-    def open(self, path: str) -> BinaryIO:
-        """The bytes at ``path``; raises KeyError, BlobMissing."""
-        return self._blobs.open(self._entry(path).digest)
+    def open(self, path: str | Entry) -> BinaryIO:
+        """The bytes at ``path``, or of an entry of this view; raises KeyError, BlobMissing."""
+        entry = path if isinstance(path, Entry) else self._entry(path)
+        return self._blobs.open(entry.digest)
 
     def local(self, path: str) -> Path:
         """A read-only local file with those bytes; raises KeyError, BlobMissing."""
@@ -73,7 +79,12 @@ class StoredView:
     def checksum(self, path: str, algorithm: str) -> str:
         """Hex checksum of the file at ``path``; raises KeyError, BlobMissing, ValueError."""
         entry = self._entry(path)
-        return entry.digest if algorithm == "sha256" else self._checksum(entry.digest, algorithm)
+        return self.checksums([entry], algorithm)[0]
+
+    def checksums(self, entries: Sequence[Entry], algorithm: str) -> list[str]:
+        """The same for many entries of this view at once; raises BlobMissing, ValueError."""
+        digests = [entry.digest for entry in entries]
+        return list(digests) if algorithm == "sha256" else self._checksums(digests, algorithm)
 
     def _entry(self, path: str) -> Entry:
         entry = self.lookup(path)

@@ -7,7 +7,7 @@ nothing; it sees files only through the ``TreeView`` and ``Body`` it is given.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import BinaryIO, Protocol
 from manifests.digest import Digest
 from manifests.formats.media import content_type as content_type
 from manifests.formats.merging import Merge
+from manifests.formats.view import TreeView as TreeView
 from manifests.tree import PRIVATE, Entry
 
 #: Paths that an operator accepted as missing; a JSON list, see ``accepted.py``.
@@ -46,23 +47,6 @@ class Spec:
     @property
     def filtered(self) -> bool:
         return bool(self.include or self.exclude or self.arches or self.newest)
-
-
-class TreeView(Protocol):
-    """A tree together with the bytes of its blobs."""
-
-    def lookup(self, path: str) -> Entry | None: ...
-    def entries(self, prefix: str = "") -> Iterator[Entry]: ...
-    def children(self, folder: str) -> Iterator[tuple[str, Entry | None]]: ...
-    def has_folder(self, folder: str) -> bool: ...
-    def open(self, path: str) -> BinaryIO:
-        """The bytes at ``path``; raises KeyError when the tree has no such path."""
-
-    def local(self, path: str) -> Path:
-        """A read-only local file with those bytes, for libraries that want a name."""
-
-    def checksum(self, path: str, algorithm: str) -> str:
-        """Hex checksum of the file at ``path``; SHA-256 comes from the tree itself."""
 
 
 # --- crawling ---------------------------------------------------------------
@@ -230,6 +214,19 @@ class Derived:
     overlay: TreeView
 
 
+class Before(Enum):
+    """What a derivation takes over from the previous overlay, instead of a file's content."""
+
+    REST = "rest"
+    """At the empty path: every file of it that this derivation does not name itself."""
+    GONE = "gone"
+    """The file at this path is not taken over with the rest."""
+
+
+Made = bytes | Path | Before
+"""What lies at a derived path. A ``Path`` may vanish after the next step."""
+
+
 # --- answering --------------------------------------------------------------
 
 
@@ -324,11 +321,8 @@ class Format(Protocol):
 
     def derive(
         self, view: TreeView, previous: Derived | None, signer: Signer | None
-    ) -> Iterable[tuple[str, bytes | Path | Entry]]:
-        """Unsigned indexes, before publishing. A ``Path`` may vanish after the next step.
-
-        An ``Entry`` is one of the previous overlay, at its path: the same bytes once more.
-        """
+    ) -> Iterable[tuple[str, Made]]:
+        """Unsigned indexes, before publishing; what the previous overlay has, by ``Before``."""
 
     def answer(self, request: Request, view: TreeView) -> Answer: ...
 
@@ -366,7 +360,7 @@ class StaticFormat:
 
     def derive(
         self, view: TreeView, previous: Derived | None, signer: Signer | None
-    ) -> Iterable[tuple[str, bytes | Path | Entry]]:
+    ) -> Iterable[tuple[str, Made]]:
         return ()
 
     def merge(self, path: str) -> Merge | None:

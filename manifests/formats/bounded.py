@@ -107,7 +107,9 @@ def compression(head: bytes) -> str:
 
 def read_small(source: BinaryIO, limit: int, where: str) -> bytes:
     """All bytes of a file that may have at most ``limit``; raises OversizedIndex."""
-    data = source.read(limit + 1)
+    data = source.read(min(limit, BLOCK) + 1)  # a buffer of the whole limit costs time
+    if BLOCK < len(data) <= limit:
+        data += source.read(limit + 1 - len(data))
     if len(data) > limit:
         raise OversizedIndex(f"more than {limit} bytes", where=where)
     return data

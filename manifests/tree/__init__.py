@@ -32,7 +32,7 @@ from manifests.tree.entry import (
     parse_line,
 )
 from manifests.tree.text import encode, lines, parse
-from manifests.tree.view import Tree
+from manifests.tree.view import Tree, sizes
 
 __all__ = [
     "MAX_LINE_BYTES",
@@ -50,4 +50,5 @@ __all__ = [
     "lines",
     "parse",
     "parse_line",
+    "sizes",
 ]

@@ -14,6 +14,8 @@ from store.ledger.base import ReadBase, WriteBase, from_json, to_json
 from store.records import Denial, OfferedKey, Pin, PinKind
 
 _REMEMBERED = frozenset({"md5", "sha1", "sha224", "sha384", "sha512"})
+#: Digests in one query; databases bound the number of values.
+_AT_ONCE = 500
 
 
 class PolicyReads(ReadBase):
@@ -88,6 +90,20 @@ class PolicyReads(ReadBase):
         table = schema.checksums
         row = self._one(table, table.c.digest == digest, table.c.algorithm == algorithm)
         return None if row is None else str(row["value"])
+
+    def checksums(self, digests: Iterable[Digest], algorithm: str) -> dict[Digest, str]:
+        """Those checksums of blobs that were computed earlier."""
+        table = schema.checksums
+        asked = list(digests)
+        found: dict[Digest, str] = {}
+        for start in range(0, len(asked), _AT_ONCE):
+            some = asked[start : start + _AT_ONCE]
+            query = select(table.c.digest, table.c.value).where(
+                table.c.algorithm == algorithm, table.c.digest.in_(some)
+            )
+            for digest, value in self._connection.execute(query):
+                found[Digest(digest)] = str(value)
+        return found
 
 
 class PolicyWrites(PolicyReads, WriteBase):
@@ -164,14 +180,20 @@ class PolicyWrites(PolicyReads, WriteBase):
 
     def add_checksums(self, rows: Iterable[tuple[Digest, str, str]]) -> None:
         """Remember (digest, algorithm, hex value) that this process computed itself."""
-        table = schema.checksums
+        kinds: dict[str, dict[Digest, str]] = {}
         for digest, algorithm, value in rows:
             if algorithm not in _REMEMBERED:
                 raise ValueError(f"not a checksum that is remembered: {algorithm!r}")
-            if self.checksum(digest, algorithm) is None:
-                self._connection.execute(
-                    insert(table).values(digest=digest, algorithm=algorithm, value=value)
-                )
+            kinds.setdefault(algorithm, {}).setdefault(digest, value)
+        for algorithm, values in kinds.items():
+            for digest in self.checksums(values, algorithm):
+                del values[digest]
+            new = [
+                {"digest": digest, "algorithm": algorithm, "value": value}
+                for digest, value in values.items()
+            ]
+            if new:
+                self._connection.execute(insert(schema.checksums), new)
 
     def _served_otherwise(self) -> None:
         raise NotImplementedError

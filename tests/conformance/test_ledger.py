@@ -302,6 +302,8 @@ def test_pins_and_checksums(ledger: Ledger) -> None:
         assert not tx.unpin("tree")
         assert tx.checksum(A, "sha1") == "0" * 40
         assert tx.checksum(A, "md5") is None
+        assert tx.checksums([A, B], "sha1") == {A: "0" * 40}
+        assert tx.checksums([], "sha1") == {}
 
 
 def test_events_are_chained(ledger: Ledger) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -39,7 +39,12 @@ class MemoryView:
     def has_folder(self, folder: str) -> bool:
         return self._tree.has_folder(folder)
 
-    def open(self, path: str) -> BinaryIO:
+    @property
+    def tree(self) -> Tree:
+        return self._tree
+
+    def open(self, path: str | Entry) -> BinaryIO:
+        path = path.path if isinstance(path, Entry) else path
         self.opened.append(path)
         return io.BytesIO(self.files[path])
 
@@ -53,6 +58,9 @@ class MemoryView:
 
     def checksum(self, path: str, algorithm: str) -> str:
         return hashlib.new(algorithm, self.files[path]).hexdigest()
+
+    def checksums(self, entries: Sequence[Entry], algorithm: str) -> list[str]:
+        return [self.checksum(entry.path, algorithm) for entry in entries]
 
 
 def view_of(folder: Path) -> MemoryView:

@@ -13,8 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from manifests.formats import format_named
-from manifests.formats.base import Derived
-from manifests.tree import Entry
+from manifests.formats.base import Before, Derived
 from tests.support import tools
 from tests.support.formats import MemoryView
 
@@ -91,14 +90,18 @@ def overlay(
     """What the format derives from ``files``."""
     before = None if previous is None else Derived(*previous)
     made: dict[str, bytes] = {}
+    named: set[str] = set()
+    rest: dict[str, bytes] = {}
     for path, content in MAVEN.derive(MemoryView(files), before, None):
-        assert path not in made, f"derived twice: {path}"
-        if isinstance(content, Entry):
-            assert previous is not None and previous[1].lookup(path) == content
-            made[path] = previous[1].files[path]
-        else:
+        if content is Before.REST:
+            assert previous is not None and not path
+            rest = previous[1].files
+            continue
+        assert path not in named, f"derived twice: {path}"
+        named.add(path)
+        if not isinstance(content, Before):
             made[path] = content if isinstance(content, bytes) else content.read_bytes()
-    return made
+    return made | {path: data for path, data in rest.items() if path not in named}
 
 
 _MOJO = """

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from manifests import errors, formats
 from manifests.formats.base import (
+    Before,
     Derived,
+    Made,
     Problem,
     Severity,
     Signed,
@@ -90,7 +92,14 @@ class OddFormat(StaticFormat):
 
     def derive(
         self, view: TreeView, previous: Derived | None, signer: Signer | None
-    ) -> Iterable[tuple[str, bytes | Path]]:
+    ) -> Iterable[tuple[str, Made]]:
+        if view.lookup("rest") is not None:
+            yield "", Before.REST
+            yield "z/list", b"x\ny\n"  # as it was
+            yield "b", b"new"
+            yield "a", Before.GONE
+            yield "never", Before.GONE
+            return
         listing = "".join(f"{entry.path}\n" for entry in view.entries()).encode()
         yield "z/list", listing
         yield "big", listing.ljust(100_000, b".")

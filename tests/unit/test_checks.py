@@ -96,8 +96,9 @@ def test_a_format_error_keeps_its_class(store: Store) -> None:
     "line",
     [
         b"\n", b"{}\n", b"[]\n", b"no json\n", b'{"problem": 1}\n', b'{"problem": ["a", "b"]}\n',
-        b'{"problem": ["a", "b", "fatal"]}\n', b'{"checksum": ["x", "sha1"]}\n',
-        b'{"checksum": ["' + b"0" * 64 + b'", "crc"]}\n', b'{"sign": 1}\n',
+        b'{"problem": ["a", "b", "fatal"]}\n', b'{"checksums": ["sha1", "x"]}\n',
+        b'{"checksums": ["crc", "' + b"0" * 64 + b'"]}\n', b'{"checksums": []}\n', b'{"sign": 1}\n',
+        b'{"rest": [""]}\n', b'{"gone": ["a"]}\n', b'{"rest": 1}\n',
         b'{"file": ["a", "b"]}\n', b'{"file": ["a", -1]}\n', b'{"error": ["os", "a", "b", "c"]}\n',
         b'{"error": ["x"]}\n',
         b'{"done": {"required": "x"}}\n', b'{"done": {}}\n{"done": {}}\n', b"x" * 400_000,
@@ -169,6 +170,42 @@ def test_an_overlay_is_derived(store: Store) -> None:
     assert store.view(next_one.digest).open("z/before").read() == b"a big z/list z/list.asc"
     assert derive_overlay(store, "files", Spec("docs"), base) is None
     assert not list((store.folder / "scratch").iterdir())
+
+
+def test_what_did_not_change_is_taken_over(store: Store) -> None:
+    base, later = tree(store, "x", "y"), tree(store, "rest")
+    first = derive_overlay(store, "odd", odd("x"), base, limits=ODD)
+    assert first is not None
+    made = derive_overlay(store, "odd", odd("x"), later, previous=(base, first.digest), limits=ODD)
+    assert made is not None
+    view = store.view(made.digest)
+    assert [entry.path for entry in view.entries()] == ["b", "big", "z/list"]
+    assert view.open("b").read() == b"new"
+    assert made == store.keep_tree(view.entries())
+    with pytest.raises(errors.MalformedIndex):
+        derive_overlay(store, "odd", odd("x"), later, limits=ODD)
+
+
+def test_maven_metadata_is_the_same_made_anew_and_step_by_step(store: Store) -> None:
+    files = {f"g/a/{n}/a-{n}.jar": b"PK" for n in range(3)} | {"g/b/1/b-1.jar": b"PK"}
+    trees = []
+    for gone in ("", "g/b/1/b-1.jar", "g/a/2/a-2.jar"):
+        with store.blobs.batch() as batch:
+            trees.append(
+                store.keep_tree(
+                    Entry(path, *batch.put_bytes(data))
+                    for path, data in sorted(files.items())
+                    if path != gone
+                ).digest
+            )
+    anew = [derive_overlay(store, "maven", Spec("m"), each) for each in trees]
+    for old, new in ((0, 1), (2, 0)):
+        before = anew[old]
+        assert before is not None
+        step = derive_overlay(
+            store, "maven", Spec("m"), trees[new], previous=(trees[old], before.digest)
+        )
+        assert step == anew[new] != before
 
 
 def test_a_hostile_overlay_is_refused(store: Store) -> None:

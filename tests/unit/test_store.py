@@ -86,6 +86,30 @@ def test_merging_equals_one_tree(under: dict[str, int], over: dict[str, int]) ->
         assert view.lookup(path) == both.lookup(path)
 
 
+def test_checksums_of_many_blobs_are_asked_for_at_once(tmp_path: Path) -> None:
+    bodies = [f"{number}".encode() for number in range(1200)]
+    expected = [hashlib.md5(body).hexdigest() for body in bodies]
+    with Store.open(tmp_path / "store") as store:
+        with store.blobs.batch() as batch:
+            digests = [batch.put_bytes(body)[0] for body in bodies]
+        assert store.checksums.values(digests[::2], "md5") == expected[::2]
+        store.checksums.save(601)  # not that many
+        with store.ledger.read() as tx:
+            assert tx.checksums(digests, "md5") == {}
+        store.checksums.save(600)
+        with store.ledger.read() as tx:
+            assert tx.checksums(digests, "md5") == dict(
+                zip(digests[::2], expected[::2], strict=True)
+            )
+            assert tx.checksums(digests, "sha1") == {}
+        assert store.checksums.values([*digests, digests[0]], "md5") == [*expected, expected[0]]
+        store.checksums.save()
+    with Store.open_read_only(tmp_path / "store") as reader:
+        for digest in digests:
+            reader.blobs.path(digest).unlink()  # so that nothing can be computed
+        assert reader.checksums.values(digests, "md5") == expected
+
+
 def test_checksums_are_computed_once(tmp_path: Path) -> None:
     with Store.open(tmp_path / "store") as store:
         tree = store.keep_tree(keep(store, {"a": b"body"}))

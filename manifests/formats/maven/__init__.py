@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from manifests.errors import BadPath
 from manifests.formats.base import (
     Answer,
     Crawl,
     Derived,
+    Made,
     Missing,
     Problem,
     Request,
@@ -69,7 +69,7 @@ class MavenFormat(StaticFormat):
 
     def derive(
         self, view: TreeView, previous: Derived | None, signer: Signer | None
-    ) -> Iterable[tuple[str, bytes | Path | Entry]]:
+    ) -> Iterable[tuple[str, Made]]:
         return derive(view, previous)
 
     def merge(self, path: str) -> Merge | None:

@@ -9,6 +9,8 @@ is advice: it may live in another repository.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from itertools import islice
 
 from manifests.errors import FormatError, MalformedIndex
 from manifests.formats.accepted import with_exceptions
@@ -22,9 +24,11 @@ from manifests.formats.maven.layout import (
     shown,
 )
 from manifests.formats.maven.statement import Stated
-from manifests.tree import PRIVATE
+from manifests.tree import PRIVATE, Entry
 
 MAX_CHECKSUM_FILE = 4096
+#: Checksums that are asked for together.
+_AT_ONCE = 1000
 #: Kinds of files that never begin with a mark-up tag.
 _BINARY = frozenset(
     ("jar", "war", "ear", "rar", "aar", "zip", "har", "sar", "par", "nbm", "hpi", "jpi", "tar.gz",
@@ -77,7 +81,7 @@ def _read_beside(view: TreeView, best: dict[str, int]) -> Iterator[tuple[str, St
             entry = view.lookup(f"{path}.{algorithm}")
             if entry is None or entry.size > MAX_CHECKSUM_FILE:
                 continue
-            with view.open(entry.path) as file:
+            with view.open(entry) as file:
                 value = statement.parse_checksum(file.read(MAX_CHECKSUM_FILE), algorithm)
             if value is not None:
                 yield path, (algorithm, value)
@@ -85,14 +89,22 @@ def _read_beside(view: TreeView, best: dict[str, int]) -> Iterator[tuple[str, St
 
 
 def _compared(view: TreeView, stated: Iterable[tuple[str, Stated]]) -> Iterator[Problem]:
-    for path, (algorithm, value) in stated:
-        entry = view.lookup(path)
-        if entry is None:
-            yield Problem(path, "missing, the upstream's checksum of it is here")
-            continue
-        actual = entry.digest if algorithm == "sha256" else view.checksum(path, algorithm)
-        if actual != value:
-            yield Problem(path, f"{_who(path)}not the {algorithm} that the upstream gave")
+    rest = iter(stated)
+    while some := list(islice(rest, _AT_ONCE)):
+        entries = [view.lookup(path) for path, _ in some]
+        asked: dict[str, dict[str, Entry]] = {}
+        for (path, (algorithm, _)), entry in zip(some, entries, strict=True):
+            if entry is not None:
+                asked.setdefault(algorithm, {})[path] = entry
+        actual = {
+            algorithm: dict(zip(of, view.checksums(list(of.values()), algorithm), strict=True))
+            for algorithm, of in asked.items()
+        }
+        for (path, (algorithm, value)), entry in zip(some, entries, strict=True):
+            if entry is None:
+                yield Problem(path, "missing, the upstream's checksum of it is here")
+            elif actual[algorithm][path] != value:
+                yield Problem(path, f"{_who(path)}not the {algorithm} that the upstream gave")
 
 
 def _contents(view: TreeView) -> Iterator[Problem]:
@@ -105,7 +117,7 @@ def _contents(view: TreeView) -> Iterator[Problem]:
             continue
         try:
             if artifact.extension == "pom" and not artifact.classifier:
-                found = pom.read(view, entry.path)
+                found = pom.read(view, entry)
                 if found.broken:
                     what = f"{artifact}: {found.broken}"
                     yield Problem(entry.path, what, Severity.ADVICE)
@@ -114,7 +126,7 @@ def _contents(view: TreeView) -> Iterator[Problem]:
                 paths[place] = entry.path
                 if parent is not None:
                     parents[place] = parent
-            elif is_page(view, entry.path, artifact):
+            elif is_binary(artifact) and _is_page(view, entry):
                 yield Problem(entry.path, f"{artifact}: a web page instead of the file")
         except FormatError as error:
             yield Problem(entry.path, f"{artifact}: {error.what}")
@@ -130,11 +142,9 @@ def _ancestry(parents: dict[Place, Place], paths: dict[Place, str]) -> Iterator[
             yield Problem(paths[place], what, Severity.ADVICE)
 
 
-def is_page(view: TreeView, path: str, artifact: Artifact) -> bool:
+def _is_page(view: TreeView, entry: Entry) -> bool:
     """Whether mark-up stands where no file of this kind has any."""
-    if not is_binary(artifact):
-        return False
-    with view.open(path) as file:
+    with view.open(entry) as file:
         return looks_like_page(file.read(64))
 
 
@@ -155,11 +165,14 @@ def place_of(artifact: Artifact) -> Place:
 
 def parent_of(found: pom.Pom) -> Place | None:
     """The parent's place, if it is written out: a range or a property leads nowhere from here."""
-    if found.parent is None:
-        return None
-    group, name, version = found.parent
+    return found.parent if found.parent is not None and _written_out(found.parent) else None
+
+
+@lru_cache(256)  # many POMs have one parent
+def _written_out(place: Place) -> bool:
+    group, name, version = place
     artifact = Artifact(group, name, version, "pom", "", version)
-    return found.parent if locate(artifact.path) == artifact else None
+    return locate(artifact.path) == artifact
 
 
 def cycles(parents: dict[Place, Place]) -> Iterator[Place]:

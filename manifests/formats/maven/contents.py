@@ -7,13 +7,13 @@ use in the end; a range must not lead to those. Sources and javadoc alone comple
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from manifests.errors import BadPath, FormatError
 from manifests.formats.base import TreeView
 from manifests.formats.maven import pom
-from manifests.formats.maven.layout import Artifact, coordinates, is_snapshot, locate
+from manifests.formats.maven.layout import METADATA, Artifact, coordinates, is_snapshot, locate
 from manifests.formats.maven.metadata import Build, Metadata
 from manifests.formats.maven.plugin import Plugin, describe
 from manifests.formats.maven.version import in_order
@@ -25,7 +25,7 @@ _SIDE = frozenset(("sources", "javadoc", "test-sources", "test-javadoc", "tests"
 class Version:
     """The files of one version's folder, signatures left out."""
 
-    files: list[Artifact] = field(default_factory=list)
+    files: list[Artifact]
 
     def pom(self) -> Artifact | None:
         """The (newest) POM."""
@@ -46,15 +46,23 @@ def _age(artifact: Artifact) -> tuple[str, int]:
 
 
 class Home:
-    """The folder of one artifact. Looks at POMs only where the names do not tell enough."""
+    """The folder of one artifact. Looks at POMs only where the names do not tell enough.
 
-    def __init__(self, view: TreeView, path: str) -> None:
+    ``files`` are all of the artifact's files by version; without them they are looked up.
+    """
+
+    def __init__(
+        self, view: TreeView, path: str, files: Mapping[str, list[Artifact]] | None = None
+    ) -> None:
         self._view = view
         self.path = path
         self.group, self.name = path.rpartition("/")[0].replace("/", "."), path.rpartition("/")[2]
-        names = [name for name, entry in view.children(path) if entry is None]
-        folders = {name: Version(list(_files(view, f"{path}/{name}"))) for name in names}
-        self._folders = {name: found for name, found in folders.items() if found.files}
+        found = _by_version(view, path) if files is None else files
+        self._folders: dict[str, Version] = {}
+        for version in found:
+            unsigned = [file for file in found[version] if not file.extension.endswith(".asc")]
+            if unsigned:
+                self._folders[version] = Version(unsigned)
         self.versions = [n for n in in_order(self._folders) if self._complete(self._folders[n])]
 
     def _complete(self, version: Version) -> bool:
@@ -98,7 +106,7 @@ def holds(view: TreeView, want: str) -> bool:
         wanted = coordinates(want)
     except BadPath:
         return False
-    version = Version(list(_files(view, wanted.folder, signatures=True)))
+    version = Version(files_of(view, wanted.folder))
     if wanted.build != wanted.version:
         version.files = [file for file in version.files if file.build == wanted.build]
     if wanted.extension:
@@ -117,11 +125,8 @@ def _is_pom_alone(view: TreeView, version: Version) -> bool:
     return read is not None and (read.packaging == "pom" or read.relocated)
 
 
-def snapshot(view: TreeView, folder: str) -> Metadata | None:
-    """What SNAPSHOT-level metadata says of a version's folder."""
-    files = list(_files(view, folder, signatures=True))
-    if not files:
-        return None
+def snapshot(files: Sequence[Artifact]) -> Metadata:
+    """What SNAPSHOT-level metadata says of the files in a version's folder; at least one."""
     newest: dict[tuple[str, str], Artifact] = {}
     for file in files:
         key = (file.classifier, file.extension)
@@ -144,8 +149,16 @@ def _moment(file: Artifact) -> str:
     return file.moment[0].replace(".", "") if file.moment else ""
 
 
-def _files(view: TreeView, folder: str, *, signatures: bool = False) -> Iterator[Artifact]:
+def files_of(view: TreeView, folder: str) -> list[Artifact]:
+    """The artifacts in a version's folder, signatures too."""
+    found = []
     for name, entry in view.children(folder):
-        artifact = locate(f"{folder}/{name}") if entry is not None else None
-        if artifact is not None and (signatures or not artifact.extension.endswith(".asc")):
-            yield artifact
+        artifact = locate(f"{folder}/{name}") if entry is not None and name != METADATA else None
+        if artifact is not None:
+            found.append(artifact)
+    return found
+
+
+def _by_version(view: TreeView, home: str) -> dict[str, list[Artifact]]:
+    names = [name for name, entry in view.children(home) if entry is None]
+    return {name: files_of(view, f"{home}/{name}") for name in names}

@@ -10,35 +10,40 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
-from manifests.formats.base import Derived, TreeView
+from manifests.formats.base import Before, Derived, Made, TreeView
 from manifests.formats.maven import metadata
-from manifests.formats.maven.contents import Home, snapshot
+from manifests.formats.maven.anew import documents
+from manifests.formats.maven.contents import Home, files_of, snapshot
 from manifests.formats.maven.layout import METADATA, is_snapshot, locate
 from manifests.formats.maven.metadata import Metadata
 from manifests.formats.maven.plugin import Plugin
-from manifests.tree import PRIVATE, Entry
+from manifests.tree import PRIVATE, diff
 
 #: In an overlay: which rules made it. Another edition of the rules makes everything anew.
 RULES = PRIVATE + "maven/rules"
 _EDITION = b"1\n"
 
 
-def derive(view: TreeView, previous: Derived | None) -> Iterator[tuple[str, bytes | Path | Entry]]:
-    """The overlay; an Entry is one that the previous overlay has at that path."""
-    earlier = previous if previous is not None and _same_rules(previous.overlay) else None
+def derive(view: TreeView, previous: Derived | None) -> Iterator[tuple[str, Made]]:
+    """The overlay, or what of the previous one is otherwise now."""
+    if previous is not None and _same_rules(previous.overlay):
+        yield "", Before.REST
+        yield from _changed(view, previous)
+    else:
+        for folder, made in documents(view):
+            yield _path(folder), b"" if made is None else metadata.write(made)
+        yield RULES, _EDITION
+
+
+def _changed(view: TreeView, earlier: Derived) -> Iterator[tuple[str, Made]]:
     touched = _Touched()
-    for path in _changed(view, earlier.base if earlier is not None else None):
-        touched.add(path)
+    for change in diff(earlier.base.tree, view.tree):
+        if not change.path.startswith(PRIVATE):
+            touched.add(change.path)
     versions, plugins = _look_at(view, touched.homes, earlier)
-    dirty = touched.folders | set(plugins)
-    if earlier is not None:
-        for entry in earlier.overlay.entries():
-            if entry.path != RULES and _folder(entry.path) not in dirty:
-                yield entry.path, entry
-    for folder in sorted(dirty):
-        path = f"{folder}/{METADATA}" if folder else METADATA
+    for folder in sorted(touched.folders | set(plugins)):
+        path = _path(folder)
         before = _earlier(folder, earlier)
         made = _document(
             view,
@@ -50,7 +55,12 @@ def derive(view: TreeView, previous: Derived | None) -> Iterator[tuple[str, byte
             yield path, metadata.write(made)
         elif view.lookup(path) is not None:
             yield path, b""
-    yield RULES, _EDITION
+        else:
+            yield path, Before.GONE
+
+
+def _path(folder: str) -> str:
+    return f"{folder}/{METADATA}" if folder else METADATA
 
 
 class _Touched:
@@ -83,32 +93,8 @@ def _same_rules(overlay: TreeView) -> bool:
         return file.read(len(_EDITION) + 1) == _EDITION
 
 
-def _changed(view: TreeView, base: TreeView | None) -> Iterator[str]:
-    """Paths that differ between two trees, by one merge of both; all without a base."""
-    ours = _public(view)
-    theirs = _public(base) if base is not None else iter(())
-    one, other = next(ours, None), next(theirs, None)
-    while one is not None or other is not None:
-        if one == other:
-            one, other = next(ours, None), next(theirs, None)
-        elif other is None or (one is not None and one.path.encode() < other.path.encode()):
-            assert one is not None
-            yield one.path
-            one = next(ours, None)
-        elif one is None or other.path.encode() < one.path.encode():
-            yield other.path
-            other = next(theirs, None)
-        else:
-            yield one.path
-            one, other = next(ours, None), next(theirs, None)
-
-
-def _public(view: TreeView) -> Iterator[Entry]:
-    return (entry for entry in view.entries() if not entry.path.startswith(PRIVATE))
-
-
 def _look_at(
-    view: TreeView, homes: Iterable[str], earlier: Derived | None
+    view: TreeView, homes: Iterable[str], earlier: Derived
 ) -> tuple[dict[str, Metadata], dict[str, list[Plugin]]]:
     """Every touched artifact's versions; the plugins of every group where one is, or was, one."""
     versions: dict[str, Metadata] = {}
@@ -128,11 +114,11 @@ def _look_at(
     return versions, plugins
 
 
-def _earlier(folder: str, earlier: Derived | None) -> Metadata:
+def _earlier(folder: str, earlier: Derived) -> Metadata:
     """What the previous overlay says of a folder."""
-    path = f"{folder}/{METADATA}"
-    entry = earlier.overlay.lookup(path) if earlier is not None else None
-    if earlier is None or entry is None or entry.size == 0:
+    path = _path(folder)
+    entry = earlier.overlay.lookup(path)
+    if entry is None or entry.size == 0:
         return Metadata()
     with earlier.overlay.open(path) as file:
         return metadata.read(file.read(metadata.MAX_BYTES), path)
@@ -145,7 +131,7 @@ def _versions_of(before: Metadata) -> Metadata:
 def _document(view: TreeView, folder: str, versions: Metadata, plugins: list[Plugin]) -> Metadata:
     """All that one folder's document says."""
     if is_snapshot(folder.rpartition("/")[2]):
-        found = snapshot(view, folder)
-        if found is not None:
-            return found
+        files = files_of(view, folder)
+        if files:
+            return snapshot(files)
     return replace(versions, plugins=tuple(plugins))

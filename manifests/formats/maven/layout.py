@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 
 from manifests.errors import BadPath
@@ -89,12 +90,11 @@ def locate(path: str) -> Artifact | None:
 
     Checksum files and metadata are none; a signature is one, with the extension ``jar.asc``.
     """
-    parts = path.rsplit("/", 3)
-    if len(parts) != 4 or checksum_of(path) is not None:
+    folder, _, file = path.rpartition("/")
+    place = _place(folder)
+    if place is None or path.endswith(_SUM_ENDINGS):
         return None
-    group, name, version, file = parts
-    if not (_GROUP.fullmatch(group) and _ID.fullmatch(name) and _VERSION.fullmatch(version)):
-        return None
+    group, name, version = place
     if not file.startswith(f"{name}-"):
         return None
     rest = file[len(name) + 1 :]
@@ -107,7 +107,19 @@ def locate(path: str) -> Artifact | None:
     tail = _EXTENSION.fullmatch(rest[len(build) :])
     if tail is None or not _VERSION.fullmatch(file):
         return None
-    return Artifact(group.replace("/", "."), name, version, tail[2], tail[1] or "", build)
+    return Artifact(group, name, version, tail[2], tail[1] or "", build)
+
+
+@lru_cache(256)  # the files of a folder follow each other
+def _place(folder: str) -> tuple[str, str, str] | None:
+    """Group, artifact and version of a version's folder."""
+    parts = folder.rsplit("/", 2)
+    if len(parts) != 3:
+        return None
+    group, name, version = parts
+    if not (_GROUP.fullmatch(group) and _ID.fullmatch(name) and _VERSION.fullmatch(version)):
+        return None
+    return group.replace("/", "."), name, version
 
 
 def coordinates(text: str) -> Artifact:

@@ -154,6 +154,8 @@ def compare(left: str, right: str) -> int:
 def in_order(versions: Iterable[str]) -> list[str]:
     """Oldest first. Versions that Maven takes for equal stand in the order of their text."""
     texts = sorted(versions)
+    if len(texts) < 2:
+        return texts
     chains = {text: parse(text) for text in texts}
 
     def order(left: str, right: str) -> int:

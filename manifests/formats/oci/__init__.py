@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from manifests.errors import BadPath
 from manifests.formats.base import (
     Answer,
     Crawl,
     Derived,
+    Made,
     Problem,
     Request,
     Signed,
@@ -24,7 +24,6 @@ from manifests.formats.oci.crawl import OciCrawl
 from manifests.formats.oci.derive import derive
 from manifests.formats.oci.layout import Folder, locate, split_reference
 from manifests.formats.oci.signing import signed
-from manifests.tree import Entry
 
 
 class OciFormat(StaticFormat):
@@ -48,7 +47,7 @@ class OciFormat(StaticFormat):
 
     def derive(
         self, view: TreeView, previous: Derived | None, signer: Signer | None
-    ) -> Iterable[tuple[str, bytes | Path | Entry]]:
+    ) -> Iterable[tuple[str, Made]]:
         return derive(view)
 
     def answer(self, request: Request, view: TreeView) -> Answer:

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 
 from manifests import canonical
 from manifests.errors import FormatError
 from manifests.formats.base import TreeView
 from manifests.formats.oci import document, media
 from manifests.formats.oci.layout import Folder, locate, referrers_path
-from manifests.tree import Entry
 
 #: What lies under ``_referrers``; a client that asks with a filter gets a part of it.
 MEDIA_TYPE = media.OCI_INDEX
 
 
-def derive(view: TreeView) -> Iterator[tuple[str, bytes | Path | Entry]]:
+def derive(view: TreeView) -> Iterator[tuple[str, bytes]]:
     """One file for each subject, whether the subject itself is in the tree or not.
 
     What cannot be read is nobody's referrer; the check has found it before.

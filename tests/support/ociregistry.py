@@ -25,7 +25,7 @@ def described(data: bytes, media_type: str, **more: object) -> Json:
 
 
 def manifest(
-    config: bytes, *layers: bytes, media_type: str = media.OCI_MANIFEST, **more: object
+    config: bytes, /, *layers: bytes, media_type: str = media.OCI_MANIFEST, **more: object
 ) -> bytes:
     """An image manifest; layers are plain tars by their media type."""
     docker = media_type == media.DOCKER_MANIFEST

@@ -111,16 +111,15 @@ def parse(data: bytes, where: str, announced: str = "") -> Document:
     reader = _Reader(where)
     top = reader.mapping(load(data, where), "the document")
     version = top.get("schemaVersion")
-    if version == 1 or top.get("mediaType") in media.SCHEMA_1:
+    media_type = reader.text(top, "mediaType")
+    if version == 1 or media_type in media.SCHEMA_1:
         _refuse_schema_1(where)
     if version != 2 or isinstance(version, bool):
         reader.fail("its schemaVersion is not 2")
     is_index = "manifests" in top
     if is_index and ("config" in top or "layers" in top or "fsLayers" in top):
         reader.fail("it is manifest and index at once")
-    media_type = reader.text(top, "mediaType") or (
-        media.OCI_INDEX if is_index else media.OCI_MANIFEST
-    )
+    media_type = media_type or (media.OCI_INDEX if is_index else media.OCI_MANIFEST)
     if media_type not in (media.INDEXES if is_index else media.MANIFESTS):
         kind = "an index" if is_index else "a manifest"
         reader.fail(f"it is {kind} and calls itself {shown(media_type)}")
@@ -135,11 +134,9 @@ def parse(data: bytes, where: str, announced: str = "") -> Document:
     if is_index:
         rows = reader.rows(top, "manifests", MAX_CHILDREN)
         return Index(manifests=rows, **common)
-    manifest = Manifest(
-        config=reader.descriptor(top.get("config"), "config"),
-        layers=reader.rows(top, "layers", MAX_LAYERS),
-        **common,
-    )
+    layers = reader.rows(top, "layers", MAX_LAYERS)
+    config = reader.descriptor(top.get("config"), "config")
+    manifest = Manifest(config=config, layers=layers, **common)
     for layer in manifest.layers:
         if media.is_foreign(layer.media_type):
             raise MalformedIndex(

@@ -173,6 +173,15 @@ class Outlet(Protocol):
         else is touched. Returns the names withdrawn.
         """
 
+    def in_doubt(self) -> list[str]:
+        """Names that were offered, and may be lost all the same; offer them again."""
+
+    def close(self) -> None:
+        """Finish what is under way and let go of connections and media.
+
+        Raises ``CarrierError`` if something that was offered may not have gone out.
+        """
+
 
 class Inlet(Protocol):
     """The receiving side."""

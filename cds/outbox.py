@@ -74,7 +74,7 @@ class FileOutbox:
                 remedy="choose another `done_marker` or `name_suffix`",
             )
         self._need_folder()
-        fd = _open_part(source)
+        fd = open_part(source)
         try:
             size = os.fstat(fd).st_size
             again = self._lies_there(target, fd)
@@ -118,6 +118,13 @@ class FileOutbox:
             self._files.sync_dir(self._folder)
         self._clear_leftovers(now)
         return gone
+
+    def in_doubt(self) -> list[str]:
+        """Nothing: what was put out is durable; see :class:`cds.base.Outlet`."""
+        return []
+
+    def close(self) -> None:
+        """Nothing is held open; see :class:`cds.base.Outlet`."""
 
     def _is_old(self, now: float, since: float) -> bool:
         return self._retain.age is not None and now - since >= self._retain.age
@@ -275,7 +282,8 @@ def _changed_at(entry: os.DirEntry[str]) -> float:
         return float("inf")
 
 
-def _open_part(source: Path) -> int:
+def open_part(source: Path) -> int:
+    """A descriptor of a part to send. Raises ``CarrierError``: no plain, readable file."""
     try:
         fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as exc:

@@ -38,6 +38,8 @@ command line prints these as one line each and exits with ``exit_code``.
      |    +-- ForkedStream        exit 3    two manifests for one sequence
      +-- CarrierError                  a carrier cannot move or read a file
      |    +-- ArrivalChanged                it changed or went since it was seen
+     |    +-- DamagedFrame                  bytes on a connection that are no frame
+     |    +-- PeerRefused                   who connected may not, or asks too much
      +-- StoreError
           +-- BlobMissing
           +-- BlobDamaged
@@ -200,6 +202,14 @@ class CarrierError(SluiceError):
 
 class ArrivalChanged(CarrierError):
     """A file changed, was swapped or went away since the carrier saw it; look again."""
+
+
+class DamagedFrame(CarrierError):
+    """Bytes on a connection that are no frame, or one whose hash does not match."""
+
+
+class PeerRefused(CarrierError):
+    """A peer was turned away: another certificate, too many, too slow, or too much."""
 
 
 class StoreError(SluiceError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 from cds.base import Inlet
-from cds.filedrop import FileInbox
 from manifests.errors import ConfigError
 from manifests.zone import InsideStream
 from sluice.context import Context
@@ -18,19 +17,6 @@ from transfer.receive import receive
 _MAX_ROOT = 1 << 20
 _LONGEST_SETTLING = 60.0
 """Seconds that one look waits for half-written files before it goes on without them."""
-
-
-def inlet_of(context: Context, stream: InsideStream) -> Inlet:
-    """The receiving half of a stream's carrier."""
-    return FileInbox(
-        context.files,
-        stream.inbox,
-        context.zone.folder / "quarantine" / stream.name,
-        after=stream.after,
-        done=stream.done,
-        settle=stream.settle,
-        names=stream.names,
-    )
 
 
 def pinned_root(stream: InsideStream) -> bytes:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 
 from manifests.zone import OutsideStream
+from sluice.carriers import outlet_of
 from sluice.context import Context
 from sluice.progress import Progress
-from sluice.sending import outlet_of
 from store.records import BundleRecord
 from transfer.recreate import recreate
 from transfer.resend import next_names, require_resendable
@@ -37,9 +38,8 @@ def resend_parts(
         largest = max(sizes[part] for part in parts)
         store.require_free(largest, f"sending bundle {bundle.sequence} again")
         progress.expect(len(parts), sum(sizes[part] for part in parts))
-        outlet = outlet_of(context, stream)
         done = 0
-        with store.scratch("resend") as scratch:
+        with store.scratch("resend") as scratch, closing(outlet_of(context, stream)) as outlet:
             for part in parts:
                 target = scratch / f"{part}{TAR}"
                 recreate(store, bundle, part, target)

@@ -6,12 +6,14 @@ A crash in between offers it again, which carriers take for the same part.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cds.base import Outlet
-from cds.filedrop import FileOutbox
 from manifests.zone import OutsideStream
+from sluice.carriers import outlet_of
 from sluice.context import Context
 from sluice.progress import Progress
 from store.records import BundleRecord, PartRecord
@@ -30,11 +32,6 @@ class SendReport:
     bytes: int = 0
     ended: int = 0
     sequences: list[int] = field(default_factory=list)
-
-
-def outlet_of(context: Context, stream: OutsideStream) -> Outlet:
-    """The sending half of a stream's carrier."""
-    return FileOutbox(context.files, stream.outbox, names=stream.names, retain=stream.retain)
 
 
 def send_stream(
@@ -57,24 +54,56 @@ def send_stream(
         progress.expect(result.parts, result.bytes)
         if dry_run:
             return result
-        outlet = outlet_of(context, stream)
-        for bundle, parts in waiting:
-            for part in parts:
-                _send_part(context, outlet, bundle, part)
-                progress.advance(1, part.size)
-            with store.ledger.write(context.actor) as tx:
-                tx.update_bundle(stream.name, bundle.epoch, bundle.sequence, sent=context.now())
-                tx.event(
-                    "bundle.sent",
-                    stream.name,
-                    epoch=bundle.epoch,
-                    sequence=bundle.sequence,
-                    parts=bundle.parts,
-                )
-            # Only now: a crash before leaves the spool as the place to send from.
-            Spool(context.files, context.spool, stream.name).drop_bundle(bundle)
-        result.ended = _end_old(context, stream, outlet)
+        with _open_outlet(context, stream) as outlet:
+            for bundle, parts in waiting:
+                for part in parts:
+                    _send_part(context, outlet, bundle, part)
+                    progress.advance(1, part.size)
+                _bundle_sent(context, bundle)
+            result.ended = _end_old(context, stream, outlet)
     return result
+
+
+@contextmanager
+def _open_outlet(context: Context, stream: OutsideStream) -> Iterator[Outlet]:
+    """The carrier, and what it cannot vouch for in the end is sent by the next call."""
+    outlet = outlet_of(context, stream)
+    try:
+        with closing(outlet):
+            yield outlet
+    finally:
+        _send_anew(context, stream, outlet.in_doubt())
+
+
+def _send_anew(context: Context, stream: OutsideStream, names: list[str]) -> None:
+    """Parts that were handed over and may be lost wait once more."""
+    if not names:
+        return
+    with context.store.ledger.write(context.actor) as tx:
+        for bundle in tx.bundles(stream.name):
+            doubtful = [
+                part
+                for part in tx.parts(bundle.stream, bundle.epoch, bundle.sequence)
+                if part.name in names
+            ]
+            for part in doubtful:
+                tx.set_part(replace(part, state=RELEASED))
+            if doubtful:
+                tx.update_bundle(stream.name, bundle.epoch, bundle.sequence, sent=None)
+
+
+def _bundle_sent(context: Context, bundle: BundleRecord) -> None:
+    with context.store.ledger.write(context.actor) as tx:
+        tx.update_bundle(bundle.stream, bundle.epoch, bundle.sequence, sent=context.now())
+        tx.event(
+            "bundle.sent",
+            bundle.stream,
+            epoch=bundle.epoch,
+            sequence=bundle.sequence,
+            parts=bundle.parts,
+        )
+    # Only now: a crash before leaves the spool as the place to send from.
+    Spool(context.files, context.spool, bundle.stream).drop_bundle(bundle)
 
 
 def _waiting(

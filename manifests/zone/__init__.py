@@ -10,6 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from manifests.errors import ConfigError
+from manifests.zone.carriers import CARRIERS
 from manifests.zone.common import LEDGER_PASSWORD_VARIABLE
 from manifests.zone.example import commented_example
 from manifests.zone.inside import read_inside
@@ -32,6 +33,9 @@ from manifests.zone.model import (
     Retain,
     Serve,
     Signers,
+    TcpListening,
+    TcpSending,
+    Tls,
     Upstream,
     Wants,
     Zone,
@@ -39,7 +43,6 @@ from manifests.zone.model import (
 )
 from manifests.zone.outside import read_outside
 from manifests.zone.reader import Value, nearest
-from manifests.zone.urls import CARRIERS
 from manifests.zone.yamltext import FILE_NAME, MAX_BYTES, check_size, compose, place
 
 __all__ = [
@@ -64,6 +67,9 @@ __all__ = [
     "Retain",
     "Serve",
     "Signers",
+    "TcpListening",
+    "TcpSending",
+    "Tls",
     "Upstream",
     "Wants",
     "Zone",

@@ -90,6 +90,13 @@ streams:
     #name_prefix: sluice-                    # file names, where a guard allows only some
     #name_suffix: .tar
     #done_marker: .done                      # an empty file beside each whole part; default: none
+  #remote:
+    #carrier: tcp                            # parts are frames on a connection that we open
+    #to: "cds.example.org:9000"              # where `receive` listens, or the first relay
+    #rate: 800Mbit                           # at most so fast; default: as fast as it goes
+    #repeat: 64MiB                           # send so much again after a broken connection
+    #timeout: 60s                            # give up when nothing goes away for so long
+    #tls: {{cert: keys/out.pem, key: keys/out.key, pin: keys/in.pem}} # pin: the other's certificate
 """
 
 _INSIDE = """
@@ -107,6 +114,15 @@ streams:
     #name_prefix: sluice-                    # look only at such file names
     #name_suffix: .tar                       # default: any
     #done_marker: .done                      # wait for this file beside each part; default: none
+  #remote:
+    #carrier: tcp                            # parts come on connections to us
+    #listen: "127.0.0.1:9000"
+    #root: trust/remote.json
+    #inbox: inbox/remote                     # where they lie until they are imported
+    #connections: 8                          # at most so many at a time
+    #max_part: 16GiB                         # refuse larger ones
+    #timeout: 60s                            # drop a peer that brings no whole frame for so long
+    #tls: {{cert: keys/in.pem, key: keys/in.key, pin: keys/out.pem}} # pin: the other's certificate
 
 # Upstream signatures that are checked again here, with keys that a person brought in.
 require:

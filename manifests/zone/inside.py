@@ -6,16 +6,10 @@ import re
 from pathlib import Path
 
 from manifests.digest import Digest
-from manifests.zone.common import (
-    COMMON_KEYS,
-    NAME_KEYS,
-    read_common,
-    read_part_names,
-    read_signers,
-)
+from manifests.zone.carriers import RECEIVING_KEYS, SENDING_KEYS, read_receiving
+from manifests.zone.common import COMMON_KEYS, read_common, read_signers
 from manifests.zone.model import (
     DAY,
-    After,
     InsideStream,
     InsideZone,
     Serve,
@@ -24,20 +18,10 @@ from manifests.zone.model import (
 )
 from manifests.zone.reader import Value
 from manifests.zone.registries import read_registries
-from manifests.zone.urls import read_carrier, read_listen, read_web_url
+from manifests.zone.urls import read_listen, read_web_url
 
 KEYS = (*COMMON_KEYS, "streams", "require", "serve", "wants")
-STREAM_KEYS = (
-    "carrier",
-    "inbox",
-    "root",
-    "after",
-    "done",
-    "settle",
-    "repositories",
-    "rename",
-    *NAME_KEYS,
-)
+STREAM_KEYS = ("carrier", *RECEIVING_KEYS, "root", "repositories", "rename")
 REQUIRE_KEYS = ("signed_by", "check_packages")
 SERVE_KEYS = (
     "listen",
@@ -83,35 +67,16 @@ def _require(value: Value, folder: Path) -> Signers:
 
 
 def _stream(name: str, value: Value, folder: Path) -> InsideStream:
-    outside_keys = (
-        *("outbox", "keys", "part_size", "resend_window", "max_bundle", "full_every"),
-        "retain",
-    )
+    outside_only = ("keys", "part_size", "resend_window", "max_bundle", "full_every")
+    outside_keys = {*SENDING_KEYS, *outside_only} - set(STREAM_KEYS)
     section = value.section(STREAM_KEYS, dict.fromkeys(outside_keys, _OUTSIDE_ONLY))
-    inbox = section.need("inbox", lambda v: v.file(folder), "inbox")
-    after = After(section.get("after", lambda v: v.choice(tuple(After)), "delete"))
-    done = section.get("done", lambda v: v.file(folder), None)
-    if after is After.MOVE and done is None:
-        section.at("after").fail(
-            f"`{value.path}` has `after: move` without `done`", "add `done: PATH`"
-        )
-    if done is not None and (after is not After.MOVE or done == inbox):
-        section.at("done").fail(
-            f"`{value.path}.done` needs `after: move` and must not be the inbox",
-            "add `after: move`, name another folder, or remove `done`",
-        )
     repositories = section.get("repositories", lambda v: v.one_or_some(Value.name), None)
     return InsideStream(
         name=name,
-        carrier=section.need("carrier", read_carrier, "file"),
-        inbox=inbox,
+        **read_receiving(section, folder, name),
         root=section.need("root", lambda v: v.file(folder), "trust/root.json"),
-        after=after,
-        done=done,
-        settle=section.get("settle", Value.duration, 2.0),
         repositories=repositories,
         rename=section.get("rename", lambda v: _rename(v, repositories), {}),
-        names=read_part_names(section, ""),  # a guard may have renamed parts
     )
 
 

@@ -214,11 +214,47 @@ class Retain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """PEM files: our certificate and its key, and the other side's certificate, pinned."""
+
+    cert: Path
+    key: Path
+    pin: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcpSending:
+    """Where the carrier ``tcp`` sends to, and how."""
+
+    host: str
+    port: int
+    rate: int | None = None
+    repeat: int = 64 << 20
+    """Bytes of parts before a broken connection that are sent again after it."""
+    timeout: float = 60.0
+    tls: Tls | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcpListening:
+    """Where the carrier ``tcp`` listens, and what it bears."""
+
+    host: str
+    port: int
+    connections: int = 8
+    max_part: int = 16 * GIB
+    timeout: float = 60.0
+    tls: Tls | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OutsideStream:
     name: str
     carrier: str
-    outbox: Path
     keys: Path
+    outbox: Path | None = None
+    """Of the carrier ``file``."""
+    tcp: TcpSending | None = None
     part_size: int = GIB
     repositories: tuple[str, ...] = ()
     """Names of the repositories that cross; always written out."""
@@ -237,8 +273,10 @@ class InsideStream:
     name: str
     carrier: str
     inbox: Path
+    """Where parts lie: for ``tcp`` those that came."""
     root: Path
     """The pinned root of trust."""
+    tcp: TcpListening | None = None
     after: After = After.DELETE
     done: Path | None = None
     """Where ``After.MOVE`` moves parts to; set if, and only if, that is chosen."""

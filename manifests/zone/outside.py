@@ -9,13 +9,13 @@ from pathlib import Path
 from manifests.errors import BadPath
 from manifests.formats.oci.layout import is_image
 from manifests.tree import check_path
-from manifests.zone.common import (
-    COMMON_KEYS,
-    NAME_KEYS,
-    read_common,
-    read_part_names,
-    read_signers,
+from manifests.zone.carriers import (
+    MIN_PART_SIZE,
+    RECEIVING_KEYS,
+    SENDING_KEYS,
+    read_sending,
 )
+from manifests.zone.common import COMMON_KEYS, read_common, read_signers
 from manifests.zone.foreign import refuse_foreign
 from manifests.zone.maven import MAVEN_KEYS, read_maven, read_maven_upstream
 from manifests.zone.model import (
@@ -27,27 +27,22 @@ from manifests.zone.model import (
     OutsideStream,
     OutsideZone,
     Repository,
-    Retain,
 )
 from manifests.zone.oci import OCI_KEYS, read_oci, read_oci_upstream
 from manifests.zone.reader import Section, Value, nearest
-from manifests.zone.urls import read_carrier, read_upstream, read_web_url
+from manifests.zone.urls import read_upstream, read_web_url
 
 KEYS = (*COMMON_KEYS, "repositories", "streams")
 STREAM_KEYS = (
     "carrier",
-    "outbox",
+    *SENDING_KEYS,
     "keys",
     "part_size",
     "repositories",
     "resend_window",
     "max_bundle",
     "full_every",
-    "retain",
-    *NAME_KEYS,
 )
-MIN_PART_SIZE = 1 << 16
-"""Smallest ``part_size`` in bytes: one stripe of parity."""
 _FILTER_KEYS = ("include", "exclude", "arches", "newest")
 _CONNECTION_KEYS = (
     "bandwidth",
@@ -224,7 +219,7 @@ def _connection(section: Section, folder: Path) -> Connection:
 
 
 def _stream(name: str, value: Value, folder: Path, repositories: Collection[str]) -> OutsideStream:
-    inside_keys = ("inbox", "root", "after", "done", "settle", "rename")
+    inside_keys = {*RECEIVING_KEYS, "root", "rename"} - set(STREAM_KEYS)
     elsewhere = dict.fromkeys(inside_keys, _INSIDE_ONLY)
     section = value.section(STREAM_KEYS, elsewhere)
 
@@ -238,8 +233,7 @@ def _stream(name: str, value: Value, folder: Path, repositories: Collection[str]
 
     return OutsideStream(
         name=name,
-        carrier=section.need("carrier", read_carrier, "file"),
-        outbox=section.need("outbox", lambda v: v.file(folder), "outbox"),
+        **read_sending(section, folder),
         keys=section.get("keys", lambda v: v.file(folder), folder / "keys" / name),
         part_size=section.get("part_size", lambda v: v.size(MIN_PART_SIZE), GIB),
         repositories=section.get(
@@ -248,18 +242,4 @@ def _stream(name: str, value: Value, folder: Path, repositories: Collection[str]
         resend_window=section.get("resend_window", lambda v: v.integer(0, 10_000), 0),
         max_bundle=section.get("max_bundle", lambda v: v.size(MIN_PART_SIZE), None),
         full_every=section.get("full_every", Value.positive, None),
-        retain=section.get("retain", _retain, None),
-        names=read_part_names(section, ".tar"),
-    )
-
-
-def _retain(value: Value) -> Retain:
-    section = value.section(("age", "size"), {})
-    if not section.entries:
-        value.fail(
-            f"`{value.path}` ends nothing", "write {age: 7d}, {size: 100GiB} or both, or remove it"
-        )
-    return Retain(
-        age=section.get("age", Value.positive, None),
-        size=section.get("size", lambda v: v.size(1), None),
     )

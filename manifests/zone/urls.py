@@ -7,7 +7,7 @@ from collections.abc import Collection
 from urllib.parse import SplitResult, urlsplit
 
 from manifests.zone.model import Upstream
-from manifests.zone.reader import Value, nearest
+from manifests.zone.reader import Value
 
 _UPSTREAM_SCHEMES = ("file", "http", "https", "rsync")
 _UPSTREAM_EXAMPLE = "rsync://host/module/, https://host/path/ or file:///path/"
@@ -119,24 +119,23 @@ def read_mirrors(value: Value) -> Upstream:
 
 def read_listen(value: Value) -> tuple[str, int]:
     """``HOST:PORT``; IPv6 in brackets, which are not part of the host. Port 0: any free one."""
-    remedy = 'write "HOST:PORT", such as "127.0.0.1:8080", "[::1]:8080" or "0.0.0.0:80"'
+    return _host_and_port(value, "listen on", '"127.0.0.1:8080", "[::1]:8080" or "0.0.0.0:80"')
+
+
+def read_target(value: Value) -> tuple[str, int]:
+    """``HOST:PORT`` to connect to; IPv6 in brackets, which are not part of the host."""
+    host, port = _host_and_port(value, "connect to", '"cds.example.org:9000" or "[::1]:9000"')
+    if port == 0:
+        value.fail(f"`{value.path}` has no port", "write a port from 1 to 65535")
+    return host, port
+
+
+def _host_and_port(value: Value, purpose: str, examples: str) -> tuple[str, int]:
     plain = not value.is_null and not value.is_list and not value.is_mapping
     match = _LISTEN.fullmatch(str(value.node.value)) if plain else None
     if match is None or int(match[2]) > 65535:
-        value.fail(f"`{value.path}` is not an address to listen on", remedy)
+        value.fail(
+            f"`{value.path}` is not an address to {purpose}",
+            f'write "HOST:PORT", such as {examples}',
+        )
     return match[1].strip("[]"), int(match[2])
-
-
-def read_carrier(value: Value) -> str:
-    """The name of a carrier that exists."""
-    word = value.text()
-    if word not in CARRIERS:
-        known = f"carriers that exist: {', '.join(CARRIERS)}"
-        if word in _PLANNED:
-            value.fail(f"`{value.path}`: the carrier {word!r} is not there yet", known)
-        value.fail(f"`{value.path}`: there is no carrier {word[:80]!r}", nearest(word, CARRIERS))
-    return word
-
-
-CARRIERS = ("file",)
-_PLANNED = ("tcp", "media")

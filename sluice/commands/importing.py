@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import threading
+from contextlib import ExitStack
 from typing import Any
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
@@ -14,10 +15,11 @@ from cds.base import Inlet
 from manifests.errors import SluiceError
 from manifests.units import format_bytes
 from manifests.zone import InsideStream
+from sluice.carriers import inlet_of, listening, take_what_comes, tell_problems
 from sluice.commands.trust import stream_of
 from sluice.context import Context
 from sluice.errors import report as report_error
-from sluice.importing import inlet_of, receive_stream
+from sluice.importing import receive_stream
 from sluice.progress import Progress
 from sluice.text import plural, some
 from transfer.arrivals import Report, Verdict
@@ -44,13 +46,24 @@ def receive_streams(options: argparse.Namespace) -> int:
         stream = stream_of(context, options.stream)
         assert isinstance(stream, InsideStream)
         streams = [stream]
-    inlets = {stream.name: inlet_of(context, stream) for stream in streams}
     said: set[str] = set()
     if options.once:
-        return max(
-            _look(context, stream, inlets[stream.name], said, once=True) for stream in streams
-        )
-    return _watch(context, streams, inlets, said)
+        return max(_once(context, stream, said) for stream in streams)
+    return _watch(context, streams, said)
+
+
+def _once(context: Context, stream: InsideStream, said: set[str]) -> int:
+    """Take what comes now, if the stream listens, and import what lies there."""
+    try:
+        with listening(context, stream, lambda: None) as listener:
+            if listener is not None:
+                take_what_comes(listener)
+    except SluiceError as error:
+        report_error(error, about=stream.name)
+        return error.exit_code
+    if listener is not None:
+        tell_problems(stream.name, listener, said)
+    return _look(context, stream, inlet_of(context, stream), said, once=True)
 
 
 def _look(
@@ -121,29 +134,34 @@ class _Wake(FileSystemEventHandler):
             self._event.set()
 
 
-def _watch(
-    context: Context, streams: list[InsideStream], inlets: dict[str, Inlet], said: set[str]
-) -> int:
+def _watch(context: Context, streams: list[InsideStream], said: set[str]) -> int:
     """Go on until stopped: at every change, and every 30 seconds."""
     wake = threading.Event()
     observer = Observer()
-    for stream in streams:
-        if stream.inbox.is_dir():
-            observer.schedule(_Wake(wake), str(stream.inbox))
-        print(f"{stream.name}: watching {stream.inbox}", flush=True)
-    observer.start()
-    try:
-        while True:
-            pause = _RESCAN
-            for stream in streams:
-                inlet = inlets[stream.name]
-                _look(context, stream, inlet, said, once=False)
-                if inlet.waiting().settling:
-                    pause = min(pause, stream.settle)
-            wake.wait(pause)
-            wake.clear()
-    except KeyboardInterrupt:
-        return 0
-    finally:
-        observer.stop()
-        observer.join()
+    with ExitStack() as stack:
+        listeners = {
+            stream.name: stack.enter_context(listening(context, stream, wake.set))
+            for stream in streams
+        }
+        inlets = {stream.name: inlet_of(context, stream) for stream in streams}
+        for stream in streams:
+            if stream.inbox.is_dir():
+                observer.schedule(_Wake(wake), str(stream.inbox))
+            print(f"{stream.name}: watching {stream.inbox}", flush=True)
+        observer.start()
+        stack.callback(observer.join)
+        stack.callback(observer.stop)
+        try:
+            while True:
+                pause = _RESCAN
+                for stream in streams:
+                    inlet, listener = inlets[stream.name], listeners[stream.name]
+                    if listener is not None:
+                        tell_problems(stream.name, listener, said)
+                    _look(context, stream, inlet, said, once=False)
+                    if inlet.waiting().settling:
+                        pause = min(pause, stream.settle)
+                wake.wait(pause)
+                wake.clear()
+        except KeyboardInterrupt:
+            return 0

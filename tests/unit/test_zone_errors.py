@@ -274,12 +274,6 @@ def test_inside_stream_keys_that_contradict_each_other() -> None:
     check("zone: inside\nstreams:\n  hq: {carrier: file, inbox: a}\n", 3, "`root`", "trust/root")
 
 
-@pytest.mark.parametrize("carrier", ["tcp", "media"])
-def test_a_carrier_that_is_not_there_yet(carrier: str) -> None:
-    text = f"zone: inside\nstreams:\n  hq:\n    carrier: {carrier}\n    inbox: in\n    root: r\n"
-    check(text, 4, "not there yet", "carriers that exist: file")
-
-
 def test_a_carrier_that_never_was() -> None:
     text = "zone: outside\nstreams:\n  hq: {carrier: fiel, outbox: o}\n"
     check(text, 3, "no carrier 'fiel'", "did you mean `file`")

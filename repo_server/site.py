@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 
 from manifests.digest import Digest
 from manifests.errors import BlobMissing
@@ -16,7 +16,7 @@ from manifests.formats.base import Format, TreeView
 from manifests.state import is_name
 from repo_server.gate import DenyDigests, Gate
 from repo_server.marks import identity
-from repo_server.origins import FORMAT, origins_of
+from repo_server.origins import FORMAT, Images, origins_of
 from repo_server.ready import Ready
 from repo_server.settings import Settings
 from store.ledger import ReadTransaction
@@ -268,12 +268,13 @@ class Site:
 
 
 def _origins(settings: Settings, repositories: Mapping[str, Live]) -> dict[str, tuple[str, ...]]:
-    views = {
-        name: lambda edition=live.edition: edition.view
-        for name, live in repositories.items()
-        if live.edition.publication.format == FORMAT
-    }
-    return origins_of(settings.serve, views)
+    some = []
+    for name, live in repositories.items():
+        its = live.edition
+        if its.publication.format == FORMAT:
+            stream = its.publication.stream
+            some.append(Images(name, stream, partial(getattr, its, "view")))
+    return origins_of(settings.serve, some)
 
 
 def _groups(settings: Settings, repositories: Mapping[str, Live]) -> dict[str, Group]:

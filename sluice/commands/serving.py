@@ -94,12 +94,12 @@ def _settings(zone: InsideZone, listen: Serve, access_log: bool) -> Settings:
         serve=listen,
         keys=keys,
         repository_key=own.public().armored.decode("ascii") if own else "",
-        ca="" if listen.ca_file is None else _certificates(listen.ca_file),
+        ca="" if listen.ca_file is None else certificates(listen.ca_file),
         access_log=access_log,
     )
 
 
-def _certificates(path: Path) -> str:
+def certificates(path: Path) -> str:
     """The certificates in a PEM file that anybody may read. Raises ConfigError."""
     try:
         with path.open("rb") as file:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -70,7 +71,12 @@ def zones(upstream: Upstream, tmp_path: Path) -> Zones:
     return Zones(
         tmp_path / "zones",
         {"platform": platform},
-        inside={"serve": {"grace": f"{GRACE:.0f}s"}},
+        inside={
+            "serve": {
+                "grace": f"{GRACE:.0f}s",
+                "registries": {"platform": {"listen": "127.0.0.1:0", "hosts": "images.test"}},
+            }
+        },
     )
 
 
@@ -115,6 +121,12 @@ def test_two_cycles_of_images(
         podman.pull(f"{NAME}@{upstream.old.digest}", verify=True)
         skopeo.copy(f"docker://{host}/platform/team/app:v1", f"oci:{tmp_path / 'copy'}:v1")
         assert same(upstream.layout, upstream.app, tmp_path / "copy")
+        said = re.search(r"^platform alone at http://(\S+)$", server.log.read_text(), re.MULTILINE)
+        assert said is not None
+        assert skopeo.raw(f"docker://{said[1]}/team/app:v1") == upstream.layout.read(upstream.app)
+        by_host = Request(f"{server.url}/v2/team/app/tags/list", headers={"Host": "images.test"})
+        with urlopen(by_host, timeout=20) as answer:
+            assert json.load(answer)["name"] == "team/app"
         path = f"/v2/platform/team/app/referrers/{upstream.app.digest}"
         rows = json.loads(fetch(server, path))["manifests"]
         assert [row["digest"] for row in rows] == [upstream.sbom.digest]

@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 import yaml
 
+from manifests.errors import ConfigError
 from manifests.zone.model import Registry, Serve
 from repo_server import Settings
+from repo_server.origins import Images, origins_of
 from repo_server.setup import Asked, Refusal, asked, find
 from repo_server.site import Site
+from sluice.commands.serving import certificates
 from tests.support.images import Layout
 from tests.support.imagetrees import tree
 from tests.support.served import Published
@@ -52,6 +55,21 @@ def refused_or_made(where: Site, name: str, base: str, query: str) -> bytes | Re
     file, words = find(where, name), asked(base, query)
     assert file is not None and isinstance(words, Asked)
     return file.make(words)
+
+
+def test_no_stream_takes_a_registry_of_another(published: Published) -> None:
+    def images(name: str, stream: str) -> Images:
+        live = Site.load(published.store, Settings(store=Path())).repositories[name]
+        return Images(name, stream, lambda: live.edition.view)
+
+    some = [images("third", "one"), images("platform", "one"), images("second", "other")]
+    assert origins_of(Serve(), some) == {OTHER: ("second",), ONE: ("platform", "third")}
+    some[0] = images("third", "another")
+    assert origins_of(Serve(), some) == {OTHER: ("second",)}
+    given = Serve(registries={"third": Registry(replaces=(ONE,))})
+    assert origins_of(given, some) == {OTHER: ("second",), ONE: ("third",)}
+    given = Serve(registries={"third": Registry(replaces=())})
+    assert origins_of(given, some) == {OTHER: ("second",), ONE: ("platform",)}
 
 
 def test_registries_conf(published: Published) -> None:
@@ -138,6 +156,20 @@ def test_daemon_json(published: Published) -> None:
     found = json.loads(made(both, name, SECURE, "repository=third"))
     assert found == {"registry-mirrors": ["https://images.example.org"]}
     assert isinstance(refused_or_made(both, name, SECURE, "repository=platform"), Refusal)
+
+
+def test_no_private_key_is_given_to_clients(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_text(CA)
+    assert certificates(file) == CA
+    file.write_text(f"{CA}-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\n")
+    with pytest.raises(ConfigError, match="private key"):
+        certificates(file)
+    file.write_text("nothing")
+    with pytest.raises(ConfigError, match="no certificate"):
+        certificates(file)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        certificates(tmp_path / "none.pem")
 
 
 def test_nothing_without_images(tmp_path: Path) -> None:

@@ -38,7 +38,10 @@ from store.store import Store
 _MOST_PROBLEMS = 1000
 _MOST_FILES = 5_000_000
 _SILENCE = 8
-"""After so many files in a row without an answer the upstream itself is gone."""
+"""After so many files in a row without an answer the upstream itself is gone; after so many
+
+refusals before any answer it lets us have nothing, and a wrong password is tried no more.
+"""
 
 
 @dataclass(slots=True)
@@ -65,9 +68,11 @@ class _Run:
     missing: int = 0
     mismatches: list[tuple[Wanted, errors.UpstreamMismatch]] = field(default_factory=list)
     silence: int = 0
-    """How many files in a row no answer came for."""
+    """How many files in a row no answer came for, or at the beginning only refusals."""
     silent: errors.SluiceError | None = None
     """The first of them, as long as nothing was answered at all."""
+    refused: errors.SluiceError | None = None
+    """The first that was refused, or not answered."""
     answered: bool = False
     left_out: set[str] = field(default_factory=set)
     validators: list[tuple[str, Validator]] = field(default_factory=list)
@@ -112,6 +117,8 @@ class CrawlSource:
         self._store.require_free(run.needed, "this sync")
         self._progress.expect(len(run.later), run.needed)
         self._fetch(run, iter(run.later))
+        if run.refused is not None and not run.answered and not any(run.entries.values()):
+            raise run.refused  # an upstream that gives nothing is no empty repository
         unexpected = [
             error for wanted, error in run.mismatches if wanted.path not in self._accepted
         ]
@@ -202,14 +209,22 @@ class CrawlSource:
         return True
 
     def _leave_out(self, run: _Run, out: LeftOut) -> None:
-        """Take a file out of the tree, if it got in, and report it."""
+        """Take a file out of the tree, if it got in, and report it.
+
+        What was there before takes its place, if the crawl says so.
+        """
         run.entries[out.path] = None
+        done = "left out"
+        before = self._previous.lookup(out.path) if out.earlier and self._previous else None
+        if before is not None and run.batch.has(before.digest):
+            run.entries[out.path] = (before.digest, before.size)
+            done = "kept as it was"
         if out.path in run.left_out:
             return
         run.left_out.add(out.path)
         if len(run.problems) < _MOST_PROBLEMS:
             run.problems.append(
-                Problem(out.path, f"left out: {printable(out.what)}", Severity.ADVICE)
+                Problem(out.path, f"{done}: {printable(out.what)}", Severity.ADVICE)
             )
 
     def _at_hand(self, run: _Run, wanted: Wanted) -> Iterable[Wanted | LeftOut] | None:
@@ -272,12 +287,14 @@ class CrawlSource:
         run.received += got.received
         wanted = got.wanted
         unreachable = isinstance(got.error, errors.UpstreamUnreachable)
-        run.silence = run.silence + 1 if unreachable else 0
-        run.answered = run.answered or not unreachable
+        nothing = unreachable or isinstance(got.error, errors.UpstreamRefused)
+        run.silence = run.silence + 1 if unreachable or (nothing and not run.answered) else 0
+        run.answered = run.answered or not nothing
         run.silent = run.silent or (got.error if unreachable else None)
-        failed = unreachable or isinstance(got.error, errors.UpstreamMismatch)
+        run.refused = run.refused or (got.error if nothing else None)
+        failed = nothing or isinstance(got.error, errors.UpstreamMismatch)
         if wanted.alone and failed and got.error is not None and run.silence < _SILENCE:
-            yield from run.crawl.feed(wanted, Refused(printable(got.error.what), unreachable))
+            yield from run.crawl.feed(wanted, Refused(printable(got.error.what), nothing))
             return
         if isinstance(got.error, errors.UpstreamMismatch):
             run.mismatches.append((wanted, got.error))

@@ -128,7 +128,7 @@ class Found:
 class Refused:
     """An ``alone`` file that the upstream did not give as promised. ``what`` is one line.
 
-    ``silent``: no answer came, so nothing is known of it.
+    ``silent``: no answer came, or a refusal (a password, a redirect), so nothing is known of it.
     """
 
     what: str
@@ -140,10 +140,12 @@ Result = Absent | Unchanged | Found | Refused
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A crawl's verdict: the file at ``path`` stays out of the tree; reported as advice."""
+    """A crawl's verdict: the file at ``path`` stays out of the tree; reported as advice.
+    ``earlier``: what the previous tree has at that path stays."""
 
     path: str
     what: str
+    earlier: bool = False
 
 
 class Crawl(Protocol):

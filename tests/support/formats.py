@@ -132,6 +132,8 @@ def drive(crawl: Crawl, upstream: Upstream, previous: MemoryView | None = None) 
         wanted = queue.pop(0)
         if isinstance(wanted, LeftOut):
             run.files.pop(wanted.path, None)
+            if wanted.earlier and wanted.path in before:
+                run.files[wanted.path] = before[wanted.path]
             run.left_out.setdefault(wanted.path, wanted.what)
             continue
         check_path(wanted.path)

@@ -141,6 +141,7 @@ def test_checksum_files_as_others_write_them(store: Store) -> None:
             "own ancestor",
         ),
         (JAR, {JAR: Said(500)}, TOOL, "500"),
+        (JAR, {JAR: Said(401)}, TOOL, "401"),
         (JAR, {JAR: Said(200, b"half", promised=100)}, TOOL, ""),
         (JAR, {JAR: Said(302, b"", {"Location": "http://localhost:1/tool.jar"})}, TOOL,
          "another host"),

@@ -32,6 +32,7 @@ _MODULES = {
     "release": "bundles",
     "send": "bundles",
     "resend": "resending",
+    "heartbeat": "resending",
     "receive": "importing",
     "serve": "serving",
     "status": "status",

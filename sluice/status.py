@@ -20,6 +20,7 @@ from sluice.commands.trust import stream_keys
 from sluice.context import Context
 from store.ledger import ReadTransaction
 from store.records import BundleRecord, Hold, Publication
+from transfer.alarms import silence
 from transfer.plan import read_manifest
 
 STATUS_VERSION = 1
@@ -41,7 +42,7 @@ def zone_status(context: Context) -> dict[str, Any]:
             if isinstance(zone, InsideZone)
             else _outside_repositories(tx, zone)
         )
-        holds = [hold_json(hold) for hold in tx.holds()]
+        holds = [hold_json(hold) for hold in [*tx.holds(), *_silences(zone, tx, now)]]
         wants = tx.count_wants()
         generation = tx.generation()
     return {
@@ -60,6 +61,14 @@ def zone_status(context: Context) -> dict[str, Any]:
             "reserve_free": zone.reserve_free,
         },
     }
+
+
+def _silences(zone: OutsideZone | InsideZone, tx: ReadTransaction, now: datetime) -> list[Hold]:
+    """Streams that fell silent since anything was received: nobody else would notice."""
+    if not isinstance(zone, InsideZone):
+        return []
+    found = (silence(tx, stream, now) for stream in zone.streams.values())
+    return [hold for hold in found if hold is not None and tx.hold(hold.key) is None]
 
 
 def hold_json(hold: Hold) -> dict[str, Any]:

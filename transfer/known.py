@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -139,3 +140,26 @@ def set_part(tx: WriteTransaction, known: Known, row: PartRow, state: PartState)
             row.digest, state,
         )
     )  # fmt: skip
+
+
+def note_waiting(store: Store, bundles: Iterable[Known]) -> None:
+    """Remember which parts of open bundles lie there, so that others can say what is missing."""
+    changed: list[tuple[Known, PartRow, PartState]] = []
+    with store.ledger.read() as tx:
+        for known in bundles:
+            if known.imported:
+                continue
+            manifest = known.manifest
+            before = {
+                part.index: part.state
+                for part in tx.parts(manifest.stream, manifest.epoch, manifest.sequence)
+            }
+            for row in known.rows:
+                state = PartState.WAITING if row.part in known.here else PartState.MISSING
+                state = PartState.DONE if row.part in known.done else state
+                if before.get(row.part) != state:
+                    changed.append((known, row, state))
+    if changed:
+        with store.ledger.write() as tx:
+            for known, row, state in changed:
+                set_part(tx, known, row, state)

@@ -27,11 +27,15 @@ from manifests.errors import (
 from manifests.trust import TrustState
 from manifests.zone import InsideStream
 from store.records import Hold
+from store.repaired import end_repaired
 from store.store import Store
 from transfer.admit import Admission, Authentic, authenticate, fork_key
+from transfer.alarms import note_alarms
 from transfer.arrivals import Arrival, Outcome, Progress, Report, Verdict
+from transfer.heartbeat import HEARTBEATS, forget_old
 from transfer.ingest import Ingest
-from transfer.known import Known, load_known
+from transfer.known import Known, load_known, note_waiting
+from transfer.mark import keep_mark, raised
 from transfer.publish import Judges, Publisher
 from transfer.recognise import recognise
 from transfer.trees import decode_trees
@@ -89,7 +93,7 @@ def receive(
     """
     with store.locks.named(f"receive-{stream.name}"), store.locks.shared():
         report = Report(stream.name)
-        state = _trust_state(store, stream.name, pinned_root)
+        state = raised(store, stream, _trust_state(store, stream.name, pinned_root), now)
         with store.ledger.read() as tx:
             known = load_known(store, tx, stream.name)
             fork = tx.hold(fork_key(stream.name))
@@ -102,10 +106,12 @@ def receive(
         for arrival in arrivals:
             _look(run, arrival)
         _admit(run)
+        keep_mark(store, stream, admission.state)
         _place(run)
         _take_in(run)
         _evaluate(run, judges)
         _conclude(run)
+        _note(run)
         with store.ledger.read() as tx:
             report.holds = tx.holds(stream.name)
         return report
@@ -352,6 +358,22 @@ def _conclude(run: _Run) -> None:
                 tx.mark_seen(
                     run.stream.name, arrival.identity, arrival.label, Verdict.DONE, run.now
                 )
+
+
+def _note(run: _Run) -> None:
+    """What stands at the end of a run, for `status` and for the next one."""
+    bundles = list(run.known.values())
+    note_waiting(run.store, bundles)
+    claims = [
+        (outcome.bundle, outcome.part)
+        for look, outcome in zip(run.looks, run.report.outcomes, strict=True)
+        if look.place is None and outcome.verdict is Verdict.WAITING and outcome.error is None
+    ]
+    note_alarms(run.store, run.stream, bundles, run.admission.state, claims, run.now)
+    end_repaired(run.store, run.stream.name)
+    if sum(known.manifest.kind == "heartbeat" for known in bundles) > HEARTBEATS:
+        with run.store.ledger.write() as tx:
+            forget_old(tx, run.stream.name)
 
 
 def _verdict(look: _Look) -> Outcome:

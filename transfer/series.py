@@ -64,9 +64,8 @@ def note_series(tx: WriteTransaction, bundle: BundleRecord, value: object) -> No
     """After a release: remember the series that goes on, or that none does."""
     key, pin = _key(bundle.stream), f"series:{bundle.stream}"
     if not isinstance(value, dict):
-        if tx.get_meta(key):
-            tx.set_meta(key, "")
-            tx.unpin(pin)
+        tx.drop_meta(key)
+        tx.unpin(pin)
         return
     tx.set_meta(key, dumps(value).decode("ascii"))
     trees = [str(_list(row)[3]) for rows in _list(value["tables"]) for row in _list(rows)]

@@ -86,6 +86,7 @@ streams:
     #resend_window: 0                        # repeat the content of so many earlier bundles
     #max_bundle: 100GiB                      # more than so much crosses in several bundles
     #full_every: 90d                         # make a bundle a full one now and then
+    #heartbeat: 6h                           # `send` says that all is well after so long a silence
     #retain: {{age: 7d, size: 100GiB}}         # end sent files, where the CDS mirrors this folder
     #name_prefix: sluice-                    # file names, where a guard allows only some
     #name_suffix: .tar
@@ -109,6 +110,8 @@ streams:
     #after: move                             # delete (default), keep or move imported parts
     #done: imported                          # where to, with after: move
     #settle: 2s                              # leave a file alone until it has not grown so long
+    #silence: 24h                            # alarm when the newest bundle is older than this
+    #mark: /var/lib/sluice-mark/{name}.json  # second place of the high-water mark
     #repositories: [baseos]                  # let only these in; default: all
     #rename: {{baseos: el9-baseos}}            # their name: our name
     #name_prefix: sluice-                    # look only at such file names

@@ -21,7 +21,7 @@ from manifests.zone.registries import read_registries
 from manifests.zone.urls import read_listen, read_web_url
 
 KEYS = (*COMMON_KEYS, "streams", "require", "serve", "wants")
-STREAM_KEYS = ("carrier", *RECEIVING_KEYS, "root", "repositories", "rename")
+STREAM_KEYS = ("carrier", *RECEIVING_KEYS, "root", "silence", "mark", "repositories", "rename")
 REQUIRE_KEYS = ("signed_by", "check_packages")
 SERVE_KEYS = (
     "listen",
@@ -67,7 +67,9 @@ def _require(value: Value, folder: Path) -> Signers:
 
 
 def _stream(name: str, value: Value, folder: Path) -> InsideStream:
-    outside_only = ("keys", "part_size", "resend_window", "max_bundle", "full_every")
+    outside_only = (
+        *("keys", "part_size", "resend_window", "max_bundle", "full_every", "heartbeat"),
+    )
     outside_keys = {*SENDING_KEYS, *outside_only} - set(STREAM_KEYS)
     section = value.section(STREAM_KEYS, dict.fromkeys(outside_keys, _OUTSIDE_ONLY))
     repositories = section.get("repositories", lambda v: v.one_or_some(Value.name), None)
@@ -75,6 +77,8 @@ def _stream(name: str, value: Value, folder: Path) -> InsideStream:
         name=name,
         **read_receiving(section, folder, name),
         root=section.need("root", lambda v: v.file(folder), "trust/root.json"),
+        silence=section.get("silence", Value.positive, None),
+        mark=section.get("mark", lambda v: v.file(folder), folder / "marks" / f"{name}.json"),
         repositories=repositories,
         rename=section.get("rename", lambda v: _rename(v, repositories), {}),
     )

@@ -264,6 +264,8 @@ class OutsideStream:
     """Bytes of all parts of a bundle; more crosses in several. None: no limit."""
     full_every: float | None = None
     """Seconds after which a bundle is a full one again; None: never."""
+    heartbeat: float | None = None
+    """Seconds without a bundle after which a heartbeat is sent; None: never."""
     retain: Retain | None = None
     names: PartNames = PartNames()
 
@@ -285,6 +287,10 @@ class InsideStream:
     """The outside's names of what may enter; None for all."""
     rename: Mapping[str, str]
     """The outside's name to ours."""
+    silence: float | None = None
+    """Seconds: how old the newest bundle may be before that is an alarm; None: any age."""
+    mark: Path | None = None
+    """The second place of the high-water mark; None: only the ledger has it."""
     names: PartNames = PartNames(suffix="")
 
     def local_name(self, theirs: str) -> str | None:

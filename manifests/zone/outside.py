@@ -42,6 +42,7 @@ STREAM_KEYS = (
     "resend_window",
     "max_bundle",
     "full_every",
+    "heartbeat",
 )
 _FILTER_KEYS = ("include", "exclude", "arches", "newest")
 _CONNECTION_KEYS = (
@@ -219,7 +220,7 @@ def _connection(section: Section, folder: Path) -> Connection:
 
 
 def _stream(name: str, value: Value, folder: Path, repositories: Collection[str]) -> OutsideStream:
-    inside_keys = {*RECEIVING_KEYS, "root", "rename"} - set(STREAM_KEYS)
+    inside_keys = {*RECEIVING_KEYS, "root", "silence", "mark", "rename"} - set(STREAM_KEYS)
     elsewhere = dict.fromkeys(inside_keys, _INSIDE_ONLY)
     section = value.section(STREAM_KEYS, elsewhere)
 
@@ -242,4 +243,5 @@ def _stream(name: str, value: Value, folder: Path, repositories: Collection[str]
         resend_window=section.get("resend_window", lambda v: v.integer(0, 10_000), 0),
         max_bundle=section.get("max_bundle", lambda v: v.size(MIN_PART_SIZE), None),
         full_every=section.get("full_every", Value.positive, None),
+        heartbeat=section.get("heartbeat", Value.positive, None),
     )

@@ -9,6 +9,7 @@ from typing import Any
 from manifests.errors import HeldError, SluiceError, UsageError
 from manifests.units import format_bytes
 from manifests.zone import OutsideStream, OutsideZone
+from sluice.beating import make_heartbeat
 from sluice.commands.trust import stream_keys, stream_of
 from sluice.context import Context
 from sluice.errors import report
@@ -255,6 +256,8 @@ def send_streams(options: argparse.Namespace) -> int:
     for stream in _streams(context, options.stream):
         progress = Progress(stream.name, "to hand over")
         try:
+            if stream.heartbeat is not None and not options.dry_run:
+                make_heartbeat(context, stream, due_only=True)
             result = send_stream(context, stream, dry_run=options.dry_run, progress=progress)
         except SluiceError as error:
             progress.done()

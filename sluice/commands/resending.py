@@ -1,12 +1,14 @@
-"""``sluice resend``: parts of a bundle once more, for a link that lost them."""
+"""``sluice resend`` and ``heartbeat``: for a link that loses things, or is silent."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
+from manifests.errors import UsageError
 from manifests.units import format_bytes
 from manifests.zone import OutsideStream
+from sluice.beating import make_heartbeat
 from sluice.commands.trust import stream_of
 from sluice.context import Context
 from sluice.progress import Progress
@@ -27,6 +29,12 @@ def register(commands: Any) -> None:
     command.add_argument("--dry-run", action="store_true", help="say what would be handed over")
     command.add_argument("--stream", metavar="NAME", help="needed if there are several")
     command.set_defaults(command=resend)
+
+    beating = commands.add_parser(
+        "heartbeat", help="seal a bundle that says only what the inside should hold by now"
+    )
+    beating.add_argument("--stream", metavar="NAME", help="needed if there are several")
+    beating.set_defaults(command=heartbeat)
 
 
 def resend(options: argparse.Namespace) -> int:
@@ -52,4 +60,21 @@ def resend(options: argparse.Namespace) -> int:
         f"{stream.name}: {verb} {plural(len(parts), 'part')} of bundle {bundle.sequence} again,"
         f" {format_bytes(size)}"
     )
+    return 0
+
+
+def heartbeat(options: argparse.Namespace) -> int:
+    context = Context.open(options.zone)
+    _ = context.outside
+    stream = stream_of(context, options.stream)
+    assert isinstance(stream, OutsideStream)
+    made = make_heartbeat(context, stream)
+    if made is None:
+        raise UsageError(
+            "no heartbeat can be made now",
+            where=stream.name,
+            remedy="pack a first bundle of this epoch; a draft that somebody signed already has"
+            " the next number, so release or reject it first",
+        )
+    print(f"{stream.name}: released heartbeat {made.sequence}; `send` hands it over")
     return 0

@@ -74,6 +74,10 @@ class WriteBase(ReadBase):
         """Set a named value."""
         self._put(schema.meta, {"key": key}, {"value": value})
 
+    def drop_meta(self, key: str) -> bool:
+        """Forget a named value; whether it was there."""
+        return self._drop(schema.meta, {"key": key})
+
     def _put(self, table: Table, key: Mapping[str, object], values: Mapping[str, object]) -> None:
         """Replace the row of ``key``: writers are alone, so two statements are one."""
         self._drop(table, key)

@@ -167,6 +167,7 @@ class Inside:
     stream: str = "hq"
     rename: Mapping[str, str] = field(default_factory=dict)
     repositories: tuple[str, ...] | None = None
+    mark: Path | None = None
     now: datetime = NOW + timedelta(days=1)
     problems: dict[str, list[Problem]] = field(default_factory=dict)
     refuse: dict[str, SluiceError] = field(default_factory=dict)
@@ -186,6 +187,7 @@ class Inside:
             root=self.root / "root.json",
             rename=self.rename,
             repositories=self.repositories,
+            mark=self.mark,
         )
 
     def bring(self, *parts: Path, rename: bool = False) -> None:

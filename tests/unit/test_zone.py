@@ -135,6 +135,7 @@ def test_the_smallest_inside_of_the_manual() -> None:
                 after=After.DELETE,
                 settle=2.0,
                 rename={},
+                mark=FOLDER / "marks/hq.json",
             )
         },
         require={"baseos": Signers(signed_by=(FOLDER / "keys/vendor.asc",))},
@@ -239,6 +240,7 @@ def test_repository_keys() -> None:
 def test_outside_stream_keys() -> None:
     found = sender(
         "keys: /k, part_size: 1GB, repositories: [b], resend_window: 3, "
+        "max_bundle: 10GB, full_every: 90d, heartbeat: 6h, "
         "retain: {age: 7d, size: 100GiB}, name_prefix: hq-, name_suffix: .bin, done_marker: .ok"
     )
     assert found == OutsideStream(
@@ -249,6 +251,9 @@ def test_outside_stream_keys() -> None:
         part_size=10**9,
         repositories=("b",),
         resend_window=3,
+        max_bundle=10**10,
+        full_every=7_776_000.0,
+        heartbeat=21_600.0,
         retain=Retain(age=7 * 86400.0, size=100 * 2**30),
         names=PartNames(prefix="hq-", suffix=".bin", done_marker=".ok"),
     )
@@ -260,7 +265,8 @@ def test_outside_stream_keys() -> None:
 def test_inside_stream_keys() -> None:
     found = receiver(
         "after: move, done: imported, settle: 500ms, done_marker: .ok, name_prefix: hq-, "
-        "name_suffix: .bin, repositories: [baseos, apps], rename: {baseos: el9}"
+        "name_suffix: .bin, repositories: [baseos, apps], rename: {baseos: el9}, "
+        "silence: 36h, mark: /var/marks/hq.json"
     )
     assert found == InsideStream(
         name="hq",
@@ -270,6 +276,8 @@ def test_inside_stream_keys() -> None:
         after=After.MOVE,
         done=FOLDER / "imported",
         settle=0.5,
+        silence=129600.0,
+        mark=Path("/var/marks/hq.json"),
         repositories=("baseos", "apps"),
         rename={"baseos": "el9"},
         names=PartNames(prefix="hq-", suffix=".bin", done_marker=".ok"),

@@ -70,6 +70,7 @@ repositories:
     #upstream: https://registry.example.com  # or file:///path of an OCI layout or archive
     #images: [{{name: team/app, tags: ["v1.*", latest]}}, {{name: "base/*", newest: 3}}]
     #referrers: true                         # signatures and SBOMs too
+    #signed_by: keys/cosign.pub              # who must have signed each image
     #replaces: registry.example.com          # the registry that clients inside know
     #strict: true                            # hold everything if one image fails
     #clients: docker-1.13                    # warn of images that these cannot pull

@@ -168,7 +168,7 @@ class RegistrySource:
                     kind="images",
                     reason=f"{count} not as the registry has it; first {names[0]}",
                     remedy="their last good state stays, all others go on; have them repaired "
-                    "in the registry, or ask for other tags",
+                    "or signed in the registry, or ask for other tags",
                     since=tx.now(),
                     detail={"items": names[:SHOWN], "total": len(names)},
                 )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from manifests import errors
+from manifests.formats.oci.rules import ImageRule
 from manifests.zone.model import Signers
 from tests.clients.syncing import open_store
 from tests.support.cosign import Signer, signature_tag
@@ -149,3 +150,26 @@ def test_signatures_among_referrers_and_of_images_by_digest(team: Team) -> None:
     }
     assert f"{team.image}/_manifests/sha256/{bundled.hex}" in team.mirror.paths()
     assert f"{team.image}/_manifests/sha256/{unsigned.hex}" not in team.mirror.paths()
+
+
+@pytest.mark.parametrize("form", ["tag", "bundle"])
+def test_signatures_in_an_oci_layout(tmp_path: Path, form: str) -> None:
+    signer, layout = Signer(), Layout(tmp_path / "layout")
+    what, bad = layout.platforms("good\n"), layout.platforms("bad\n")
+    layout.tag("v1", what)
+    layout.tag("v2", bad)
+    if form == "tag":
+        made = signer.sign(layout, what, "registry.example.com/team/app")
+        layout.tag(signature_tag(what), made)
+    else:
+        layout.tag("bundle", signer.bundle(layout, what))
+    mirror = ImageMirror(
+        open_store(tmp_path / "store"),
+        images(layout.folder.as_uri(), ImageRule("team/app", tags=("v*",))),
+    )
+    mirror.set(signers=Signers(signed_by=(signer.write(tmp_path / "cosign.pub"),)))
+    report = mirror.sync()
+    assert {one.path: one.what for one in report.problems} == {
+        "team/app:v2": "it is not signed; it is not mirrored"
+    }
+    assert mirror.tags()["team/app:v1"] == what.digest

@@ -230,17 +230,6 @@ class Layout:
             yield _descriptor(one)
         yield what
 
-    def as_tree(
-        self, image: str, tags: Mapping[str, Descriptor], *more: Descriptor
-    ) -> dict[str, bytes]:
-        """Path -> bytes of a repository's tree: an image with ``tags`` and, untagged, ``more``."""
-        files = {f"{image}/_tags/{tag}": self.read(what) for tag, what in tags.items()}
-        for root in (*tags.values(), *more):
-            for one in self.within(root):
-                folder = "_manifests" if is_manifest(one) else "_blobs"
-                files[f"{image}/{folder}/sha256/{one.hex}"] = self.read(one)
-        return files
-
     def _write_index(self) -> None:
         names = [
             one.having(annotations={_REF: name}).json() for name, one in sorted(self.tags.items())

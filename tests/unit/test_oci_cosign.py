@@ -17,6 +17,7 @@ from manifests.formats.oci import cosign, pubkeys, signing
 from tests.support.cosign import ANNOTATION, SIMPLE, Signer, carrier, signature_tag, simple_signing
 from tests.support.formats import MemoryView
 from tests.support.images import OCI_MANIFEST, Descriptor, Layout
+from tests.support.imagetrees import tree
 
 IMAGE = "team/app"
 NAMED = f"registry.example.com/{IMAGE}"
@@ -32,6 +33,12 @@ def layout(tmp_path: Path) -> Layout:
     return Layout(tmp_path / "layout")
 
 
+def as_tree(layout: Layout, tags: dict[str, Descriptor], *more: Descriptor) -> dict[str, bytes]:
+    """A repository with one image; ``more`` have no tag."""
+    named = {f"{IMAGE}:{tag}": what for tag, what in tags.items()}
+    return tree(layout, named, also={IMAGE: more})
+
+
 def unsigned(files: dict[str, bytes], *signers: Signer) -> dict[str, str]:
     """Path -> why it counts as unsigned."""
     view = MemoryView(files)
@@ -42,7 +49,7 @@ def unsigned(files: dict[str, bytes], *signers: Signer) -> dict[str, str]:
 
 def by_tag(layout: Layout, what: Descriptor, *layers: Descriptor) -> dict[str, bytes]:
     """A tree with ``what`` as v1 and signatures by cosign's tag scheme."""
-    return layout.as_tree(IMAGE, {"v1": what, signature_tag(what): carrier(layout, *layers)})
+    return as_tree(layout, {"v1": what, signature_tag(what): carrier(layout, *layers)})
 
 
 V1 = f"{IMAGE}/_tags/v1"
@@ -60,7 +67,7 @@ def test_a_signature_of_every_kind_of_key_and_form_is_good(
         attached = (
             one.refer(layout, what, NAMED) if form == "referrer" else one.bundle(layout, what)
         )
-        files = layout.as_tree(IMAGE, {"v1": what}, attached)
+        files = as_tree(layout, {"v1": what}, attached)
     assert unsigned(files, one) == {}
     assert unsigned(files, Signer(), one) == {}, "one of several keys is enough"
     assert unsigned(files, Signer(kind)) == {V1: "it is signed, but by no trusted key"}
@@ -68,21 +75,21 @@ def test_a_signature_of_every_kind_of_key_and_form_is_good(
 
 def test_a_bundle_of_a_larger_curve_may_use_the_curves_own_hash(layout: Layout) -> None:
     one, what = Signer("p384"), layout.image()
-    files = layout.as_tree(IMAGE, {"v1": what}, one.bundle(layout, what, hash_size=384))
+    files = as_tree(layout, {"v1": what}, one.bundle(layout, what, hash_size=384))
     assert unsigned(files, one) == {}
 
 
 def test_the_fallback_tag_of_referrers_leads_to_signatures(layout: Layout, signer: Signer) -> None:
     what = layout.image()
     listed = layout.index([signer.sign(layout, what, NAMED)])
-    files = layout.as_tree(IMAGE, {"v1": what, what.digest.replace(":", "-"): listed})
+    files = as_tree(layout, {"v1": what, what.digest.replace(":", "-"): listed})
     assert unsigned(files, signer) == {}
 
 
 def test_what_is_not_signed_is_named(layout: Layout, signer: Signer) -> None:
     good, bad = layout.image("good\n"), layout.image("bad\n")
     tags = {"v1": good, "v2": bad, signature_tag(good): signer.sign(layout, good, NAMED)}
-    files = layout.as_tree(IMAGE, tags) | layout.as_tree("other", {"latest": good})
+    files = as_tree(layout, tags) | tree(layout, {"other:latest": good})
     assert unsigned(files, signer) == {
         f"{IMAGE}/_tags/v2": "it is not signed",
         "other/_tags/latest": "it is not signed",
@@ -102,7 +109,7 @@ def test_a_signature_does_not_pass_from_one_image_to_another(
     bundle = signer.bundle(layout, other)
     lies = json.loads(layout.read(bundle))
     lies["subject"] = Descriptor(what.media_type, what.digest, what.size).json()
-    files = layout.as_tree(IMAGE, {"v1": what}, layout.document(lies))
+    files = as_tree(layout, {"v1": what}, layout.document(lies))
     assert unsigned(files, signer) == {V1: "its signature is for another image"}
 
 
@@ -121,7 +128,7 @@ def test_the_most_telling_reason_is_given(layout: Layout, signer: Signer) -> Non
 def test_an_attestation_is_no_signature(layout: Layout, signer: Signer) -> None:
     what = layout.image()
     found = signer.bundle(layout, what, says="https://slsa.dev/provenance/v1")
-    files = layout.as_tree(IMAGE, {"v1": what}, found)
+    files = as_tree(layout, {"v1": what}, found)
     assert unsigned(files, signer) == {V1: "it has an attestation, but no signature"}
 
 
@@ -129,7 +136,7 @@ def test_an_index_covers_its_manifests_but_not_their_tags(layout: Layout, signer
     amd64, arm64 = layout.image(architecture="amd64"), layout.image(architecture="arm64")
     what = layout.index([amd64, arm64])
     tags = {"v1": what, signature_tag(what): signer.sign(layout, what, NAMED), "v1-amd64": amd64}
-    assert unsigned(layout.as_tree(IMAGE, tags), signer) == {
+    assert unsigned(as_tree(layout, tags), signer) == {
         f"{IMAGE}/_tags/v1-amd64": "it is not signed"
     }
 
@@ -139,24 +146,24 @@ def test_what_is_attached_needs_no_signature_of_its_own(layout: Layout, signer: 
     sbom = layout.artifact("application/spdx+json", subject=what)
     about = layout.artifact("text/plain", subject=sbom)
     tags = {"v1": what, signature_tag(what): signer.sign(layout, what, NAMED)}
-    assert unsigned(layout.as_tree(IMAGE, tags, sbom, about), signer) == {}
+    assert unsigned(as_tree(layout, tags, sbom, about), signer) == {}
     stray = layout.artifact("text/plain", subject=layout.image("absent\n"))
-    found = unsigned(layout.as_tree(IMAGE, tags, sbom, about, stray), signer)
+    found = unsigned(as_tree(layout, tags, sbom, about, stray), signer)
     assert found == {f"{IMAGE}/_manifests/sha256/{stray.hex}": "it is not signed"}
 
 
 def test_manifests_without_a_tag_are_signed_too(layout: Layout, signer: Signer) -> None:
     what, other = layout.platforms(), layout.platforms("other\n")
     attached = signer.refer(layout, what, NAMED)
-    assert unsigned(layout.as_tree(IMAGE, {}, what, attached), signer) == {}
-    found = unsigned(layout.as_tree(IMAGE, {}, what, attached, other), signer)
+    assert unsigned(as_tree(layout, {}, what, attached), signer) == {}
+    found = unsigned(as_tree(layout, {}, what, attached, other), signer)
     assert found == {f"{IMAGE}/_manifests/sha256/{other.hex}": "it is not signed"}
 
 
 def test_manifests_that_cover_each_other_are_not_signed(layout: Layout, signer: Signer) -> None:
     inner = layout.image()
     outer = layout.index([inner], subject=Descriptor(inner.media_type, inner.digest, 1).json())
-    found = unsigned(layout.as_tree(IMAGE, {}, inner, outer), signer)
+    found = unsigned(as_tree(layout, {}, inner, outer), signer)
     assert set(found) == {f"{IMAGE}/_manifests/sha256/{one.hex}" for one in (inner, outer)}
 
 
@@ -164,7 +171,7 @@ def test_a_tag_that_looks_attached_to_nothing_must_be_signed(
     layout: Layout, signer: Signer
 ) -> None:
     tag = f"sha256-{'a' * 64}.sig"
-    found = unsigned(layout.as_tree(IMAGE, {tag: layout.image()}), signer)
+    found = unsigned(as_tree(layout, {tag: layout.image()}), signer)
     assert "it is not signed" in found.values()
 
 
@@ -241,7 +248,7 @@ def test_signature_manifests_that_cannot_be_read_sign_nothing(
     layout: Layout, signer: Signer
 ) -> None:
     what = layout.image()
-    files = layout.as_tree(IMAGE, {"v1": what})
+    files = as_tree(layout, {"v1": what})
     files[f"{IMAGE}/_tags/{signature_tag(what)}"] = broken = b'{"schemaVersion": 2'
     name = layout.blob(broken, OCI_MANIFEST).hex
     files[f"{IMAGE}/_manifests/sha256/{name}"] = broken

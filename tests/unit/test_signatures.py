@@ -19,7 +19,8 @@ from store.checks import signatures as rows_of
 from store.store import Store
 from tests.support.cosign import Signer, signature_tag
 from tests.support.gpg import GpgHome
-from tests.support.images import Layout
+from tests.support.images import Descriptor, Layout
+from tests.support.imagetrees import tree
 
 IMAGE = "team/app"
 NAMED = f"registry.example.com/{IMAGE}"
@@ -40,6 +41,12 @@ def layout(tmp_path: Path) -> Layout:
 def gpg() -> Iterator[GpgHome]:
     with GpgHome.create("Example Vendor <vendor@example.org>") as home:
         yield home
+
+
+def as_tree(layout: Layout, tags: dict[str, Descriptor], *more: Descriptor) -> dict[str, bytes]:
+    """A repository with one image; ``more`` have no tag."""
+    named = {f"{IMAGE}:{tag}": what for tag, what in tags.items()}
+    return tree(layout, named, also={IMAGE: more})
 
 
 def keep(store: Store, files: dict[str, bytes]) -> Digest:
@@ -67,18 +74,18 @@ def test_the_inside_takes_what_its_own_key_signed(
     signer, what, other = Signer(), layout.platforms(), layout.platforms("other\n")
     pinned = signer.write(tmp_path / "cosign.pub")
     tags = {"v1": what, signature_tag(what): signer.sign(layout, what, NAMED)}
-    good = keep(store, layout.as_tree(IMAGE, tags))
+    good = keep(store, as_tree(layout, tags))
     inside(store, pinned).signatures("oci", "platform", good)
     with pytest.raises(SignatureInvalid, match="v1: it is signed, but by no trusted key"):
         inside(store, Signer().write(tmp_path / "other.pub")).signatures("oci", "platform", good)
-    bad = keep(store, layout.as_tree(IMAGE, {**tags, "v2": other}))
+    bad = keep(store, as_tree(layout, {**tags, "v2": other}))
     with pytest.raises(SignatureInvalid, match=f"platform: {IMAGE}/_tags/v2: it is not signed"):
         inside(store, pinned).signatures("oci", "platform", bad)
 
 
 def test_the_outside_asks_the_same(store: Store, layout: Layout, tmp_path: Path) -> None:
     signer, what = Signer("ed25519"), layout.image()
-    tree = keep(store, layout.as_tree(IMAGE, {"v1": what}, signer.bundle(layout, what)))
+    tree = keep(store, as_tree(layout, {"v1": what}, signer.bundle(layout, what)))
     for one, count in ((signer, 0), (Signer(), 1)):
         keys = read_keys(Signers(signed_by=(one.write(tmp_path / "cosign.pub"),)))
         assert [path for path, _ in keys.files] == [f"{KEYS}{_fingerprint(one)}.pem"]
@@ -95,7 +102,7 @@ def _fingerprint(signer: Signer) -> str:
 def test_rows_pass_through_the_confined_child(store: Store, layout: Layout) -> None:
     signer, what = Signer("rsa"), layout.image()
     tags = {"v1": what, signature_tag(what): signer.sign(layout, what, NAMED)}
-    tree = keep(store, layout.as_tree(IMAGE, tags))
+    tree = keep(store, as_tree(layout, tags))
     rows = rows_of(store, "oci", Spec("platform"), tree)
     assert [row.path for row in rows] == [f"{IMAGE}/_tags/v1"]
     assert rows[0].signature.count(" ") == 2
@@ -104,7 +111,7 @@ def test_rows_pass_through_the_confined_child(store: Store, layout: Layout) -> N
 def test_a_child_that_keeps_quiet_of_an_image_is_found_out(store: Store, layout: Layout) -> None:
     signer, what, other = Signer(), layout.image(), layout.image("other\n")
     tags = {"v1": what, signature_tag(what): signer.sign(layout, what, NAMED), "v2": other}
-    tree = keep(store, layout.as_tree(IMAGE, tags))
+    tree = keep(store, as_tree(layout, tags))
     rows = [row for row in rows_of(store, "oci", Spec("platform"), tree) if "v2" not in row.path]
     found = list(signatures.verify_signed(store.view(tree), rows, [signer.public]))
     assert [problem.path for problem in found] == [f"{IMAGE}/_tags/v2"]
@@ -123,7 +130,7 @@ def test_the_wrong_kind_of_key_is_said_in_words(
     store: Store, layout: Layout, gpg: GpgHome, tmp_path: Path
 ) -> None:
     armored = gpg.export(tmp_path / "vendor.asc").read_bytes()
-    view = store.view(keep(store, layout.as_tree(IMAGE, {"v1": layout.image()})))
+    view = store.view(keep(store, as_tree(layout, {"v1": layout.image()})))
     with pytest.raises(ConfigError, match="needs a public key of cosign's"):
         list(signatures.verify_signed(view, [Signed(f"{IMAGE}/_tags/v1", "cosign")], [armored]))
     with pytest.raises(ConfigError, match="needs an OpenPGP key"):

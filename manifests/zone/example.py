@@ -60,7 +60,7 @@ repositories:
     #artifacts: ["junit:junit:4.13.2"]       # each with all that it needs
     #boms: ["org.example:platform-bom:1.0"]  # all that these manage
     #projects: [builds/app/pom.xml]          # dependencies and plugins of these
-    #include: {{sources: true, javadoc: false}} # beside every JAR
+    #include: {{sources: true, javadoc: false, signatures: false}} # beside every JAR; every file
     #capture: {{listen: "127.0.0.1:8082"}}     # where builds outside find `sluice capture REPO`
   #vendor:
     #format: maven

@@ -14,6 +14,7 @@ from manifests.zone.urls import read_listen, read_mirrors, read_web_url
 MAVEN_KEYS = ("artifacts", "boms", "projects", "capture")
 MAVEN_FOREIGN = ("exclude", "arches", "newest", "metadata", "extra")
 """Keys of other formats that mean nothing here."""
+_SIDES = ("sources", "javadoc", "signatures")
 _REPOSITORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 _UPSTREAM_EXAMPLE = (
     "write `upstream: system`, https://host/path/ or {nexus: https://host, repository: NAME}"
@@ -45,7 +46,8 @@ def read_maven_upstream(value: Value) -> tuple[Upstream, Section | None]:
 
 def read_maven(section: Section, folder: Path) -> Maven:
     """What is asked for, and where the capturing proxy listens."""
-    chosen = section.get("include", lambda v: v.section(("sources", "javadoc"), {}), None)
+    chosen = section.get("include", lambda v: v.section(_SIDES, {}), None)
+    sides = {side: chosen is not None and chosen.get(side, Value.boolean, False) for side in _SIDES}
     capture = section.get("capture", lambda v: v.section(("listen",), {}), None)
     return Maven(
         artifacts=section.get("artifacts", lambda v: v.one_or_some(_coordinates), ()),
@@ -53,8 +55,9 @@ def read_maven(section: Section, folder: Path) -> Maven:
         projects=section.get(
             "projects", lambda v: v.one_or_some(lambda item: item.file(folder)), ()
         ),
-        sources=chosen is not None and chosen.get("sources", Value.boolean, False),
-        javadoc=chosen is not None and chosen.get("javadoc", Value.boolean, False),
+        sources=sides["sources"],
+        javadoc=sides["javadoc"],
+        signatures=sides["signatures"],
         listen=capture.need("listen", read_listen, '"127.0.0.1:8082"') if capture else None,
     )
 

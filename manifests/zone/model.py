@@ -155,6 +155,8 @@ class Maven:
     """POMs whose dependencies and plugins are wanted."""
     sources: bool = False
     javadoc: bool = False
+    signatures: bool = False
+    """Whether ``.asc`` files come along; needed to check signatures of packages."""
     listen: tuple[str, int] | None = None
     """Host and port of the capturing proxy that build servers use."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from manifests.errors import BadPath
@@ -132,12 +133,15 @@ def _maven(name: str, section: Section, folder: Path) -> Repository:
             f"`{section.value.path}` asks for single files, which only http and https can give",
             "write `upstream: system`, an http(s):// address or {nexus: URL, repository: NAME}",
         )
+    signers = read_signers(section, folder)
+    if signers.check_packages:  # there must be something to check
+        maven = replace(maven, signatures=True)
     return Repository(
         name=name,
         format="maven",
         upstream=upstream,
         keep=section.get("keep", lambda v: v.integer(1, 10_000), 5),
-        signers=read_signers(section, folder),
+        signers=signers,
         max_removals=section.get("max_removals", Value.percent, 0.3),
         together=section.get("together", Value.name, None),
         connection=connection,

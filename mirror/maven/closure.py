@@ -98,7 +98,11 @@ class Closures:
             "of": list(of),
             "boms": list(self._maven.boms),
             "rules": _RULES,
-            "sides": [self._maven.sources, self._maven.javadoc],
+            "sides": [
+                self._maven.sources,
+                self._maven.javadoc,
+                *([True] if self._maven.signatures else []),
+            ],
             "upstream": list(self._repository.upstream.urls),
         }
         return Digest(hashlib.sha256(canonical.dumps(what)).hexdigest())

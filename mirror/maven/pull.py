@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from manifests import errors
@@ -69,6 +69,7 @@ class Pull:
     ) -> None:
         self._store = store
         self._name = repository.name
+        self._signatures = repository.maven.signatures
         self._actor = actor
         self.collect = collect
         self.collected: dict[str, str] = {}
@@ -77,6 +78,7 @@ class Pull:
         self._running: dict[str, Future[Fetched | None]] = {}
         self._volatile: dict[str, tuple[float, Fetched | None]] = {}
         self._recorded: set[str] = set()
+        self._signed: set[str] = set()
         self._queue: list[_Waiting] = []
         self._guard = threading.Lock()
         self._writing = threading.Lock()
@@ -117,6 +119,7 @@ class Pull:
         """Forget what was collected, and what failed."""
         with self._guard:
             self.collected = {}
+            self._signed = set()
             self.tally.failures = {}
 
     def get(self, path: str, *, record: bool = True) -> Fetched | None:
@@ -134,7 +137,19 @@ class Pull:
             raise
         if record:
             self._record(path, found)
+            if found is not None and self._signatures:
+                self._with_signature(path)
         return found
+
+    def _with_signature(self, path: str) -> None:
+        """Its ``.asc``, where the upstream has one: a build does not ask, but a check may."""
+        artifact = locate(path)
+        with self._guard:
+            if artifact is None or artifact.extension.endswith(".asc") or path in self._signed:
+                return
+            self._signed.add(path)
+        with suppress(errors.UpstreamError, errors.FormatError):  # noted by name
+            self.get(f"{path}.asc")
 
     def _failed(self, path: str, error: errors.SluiceError) -> None:
         with self._guard:

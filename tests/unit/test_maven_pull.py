@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from manifests.zone import Connection, Repository, Upstream
+from manifests.zone.model import Maven
 from mirror.maven.proxy import Proxy
 from mirror.maven.pull import Pull
 from store.records import RootKind
@@ -26,12 +27,15 @@ PAGE = b"<!DOCTYPE html>\n<html><body>Please log in</body></html>"
 
 
 @contextmanager
-def capturing(store: Store, web: MavenWeb, *, timeout: float = 20) -> Iterator[tuple[Proxy, Pull]]:
+def capturing(
+    store: Store, web: MavenWeb, *, timeout: float = 20, signatures: bool = False
+) -> Iterator[tuple[Proxy, Pull]]:
     repository = Repository(
         name="central",
         format="maven",
         upstream=Upstream(urls=(web.url,)),
         connection=Connection(retries=0, timeout=timeout),
+        maven=Maven(signatures=signatures),
     )
     with (
         Pull.opened(store, repository, actor="tester", pause=lambda _: None) as pull,
@@ -216,6 +220,23 @@ def test_paths_that_lead_elsewhere_reach_no_upstream(store: Store, path: str) ->
         assert len(pull.tally.failures) == 1
         assert not web.asked
     assert roots(store) == []
+
+
+def test_signatures_come_along_where_the_upstream_has_them(store: Store) -> None:
+    files = artifact(TOOL)
+    signed = files | {f"{JAR}.asc": b"-----BEGIN PGP SIGNATURE-----"}
+    web = MavenWeb(signed)
+    with web.serving():
+        with capturing(store, web) as (proxy, pull):
+            assert ask(proxy, JAR)[0] == 200
+        assert roots(store) == [JAR]
+        # What is here already gets its signature, too, once it is asked for again.
+        with capturing(store, web, signatures=True) as (proxy, pull):
+            for path in (JAR, POM, JAR, f"{JAR}.sha1"):
+                assert ask(proxy, path)[0] == 200
+            assert pull.tally.failures == {}
+        assert roots(store) == sorted(signed)
+        assert web.asked[f"{POM}.asc"] == web.asked[f"{JAR}.asc"] == web.asked[JAR] == 1
 
 
 def test_many_builds_share_one_download(store: Store) -> None:

@@ -36,6 +36,16 @@ def test_everything_that_can_be_asked_for() -> None:
     )
 
 
+def test_signatures_come_along_when_they_are_to_be_checked() -> None:
+    assert repository("format: maven, upstream: system, include: {signatures: true}").maven == (
+        Maven(signatures=True)
+    )
+    checked = "signed_by: keys/vendor.asc, check_packages: true"
+    assert repository(f"format: maven, upstream: system, {checked}").maven.signatures
+    # A folder is copied whole, with whatever signatures it has.
+    assert repository(f"format: maven, upstream: 'file:///srv/maven/', {checked}").maven.signatures
+
+
 def test_a_nexus_with_its_user() -> None:
     found = repository(
         "format: maven, upstream: {nexus: 'http://127.0.0.1:8081/', repository: maven-releases,"

@@ -9,7 +9,8 @@ An image is addressed in four ways, looked at in this order:
   there are;
 * by the repository's name, or ``NAME__SERIAL`` for one snapshot.
 
-If several repositories replace one registry, the first that has an answer gives it.
+If several repositories replace one registry, the first that has an answer gives it; the tags of
+an image are those of all.
 """
 
 from __future__ import annotations
@@ -21,7 +22,17 @@ from urllib.parse import parse_qsl
 
 from manifests.errors import BlobMissing
 from manifests.formats.base import Answer, Missing, Request, SendBytes
-from manifests.formats.oci.answer import API, JSON, accepts, catalog, error, images, is_known
+from manifests.formats.oci.answer import (
+    API,
+    JSON,
+    accepts,
+    catalog,
+    error,
+    images,
+    is_known,
+    tag_list,
+    tags,
+)
 from manifests.formats.oci.origin import component
 from manifests.tree import PRIVATE
 from repo_server.connection import Call
@@ -35,6 +46,7 @@ from store.store import Store
 
 BASE = "/v2/"
 _PINNED = re.compile(r"(?P<name>.+)__(?P<serial>[0-9]{1,16})")
+_LIST = "/tags/list"
 _CACHED = 2048
 _CODES = {
     400: ("NAME_INVALID", "this is not a path"),
@@ -81,6 +93,9 @@ def find(
         return bytes_reply(200, b"{}", JSON, extra=API, head_only=head_only)
     if target.path == BASE + "_catalog":
         return _catalog(site, call, target)
+    listed = _tags(site, call, target)
+    if listed is not None:
+        return listed
     missing: list[tuple[InRepository, Answer, Edition]] = []
     for past in (False, True):
         for where in places(site, call, target):
@@ -102,6 +117,31 @@ def find(
     # A want belongs to whoever has other tags of the image, else to whoever was meant first.
     closest = [each for each in missing if each[0].live and _has_image(each[0])]
     return (closest or missing)[0]
+
+
+def _tags(site: Site, call: Call, target: Target) -> tuple[InRepository, SendBytes, Edition] | None:
+    """The tags of an image that several repositories hold under one name; None if fewer do.
+
+    A tag that is denied where it would be pulled from is not listed.
+    """
+    if not target.path.endswith(_LIST):
+        return None
+    holders = [each for each in places(site, call, target) if _holds(each)]
+    some = [each for each in holders if each.prefix == holders[0].prefix]
+    if len(some) < 2:
+        return None
+    first, image = some[0], some[0].path.removesuffix(_LIST)
+    found: dict[str, bool] = {}
+    for each in some:
+        for tag, entry in tags(each.edition.view, image):
+            found.setdefault(tag, site.gate.allow("", each.name, entry.path, entry.digest))
+    request = Request(first.path, call.method, target.query, prefix=first.prefix)
+    names = [tag for tag, allowed in found.items() if allowed]
+    return first, tag_list(request, image, names), first.edition
+
+
+def _holds(where: InRepository) -> bool:
+    return where.live is not None and is_known(where.edition.view, where.path.removesuffix(_LIST))
 
 
 def _has_image(where: InRepository) -> bool:

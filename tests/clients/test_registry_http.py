@@ -368,6 +368,32 @@ def test_an_outside_cannot_take_a_registry_that_the_inside_gave_away(
     published.close()
 
 
+def test_tags_of_one_image_in_two_repositories_are_one_list(images: Images, tmp_path: Path) -> None:
+    published = Published(tmp_path / "store")
+    images.publish(published, "aaa", replaces=ORIGIN)
+    tags = {"team/app:v1": images.base, "team/app:v1.5": images.base, "other:1": images.base}
+    other = tree(images.layout, tags, replaces=ORIGIN)
+    published.publish("zzz", other, format="oci", overlay={})
+    published.deny(Digest(images.docker.hex))
+    path = f"/v2/{ORIGIN}/team/app"
+    with Serving(published.store.folder) as server:
+        listed = json.loads(ask(server, f"{path}/tags/list")[2])
+        assert listed == {
+            "name": f"{ORIGIN}/team/app", "tags": ["alpha", "Beta", "v1", "v1.5", "v10", "v2"],
+        }  # fmt: skip
+        _, headers, body = ask(server, f"/v2/team/app/tags/list?n=3&ns={ORIGIN}")
+        assert json.loads(body)["tags"] == ["alpha", "Beta", "v1"]
+        body = ask(server, headers["link"].partition(">")[0][1:])[2]
+        assert json.loads(body)["tags"] == ["v1.5", "v10", "v2"]
+        assert ask(server, f"{path}/manifests/v1")[2] == images.layout.read(images.app)
+        assert ask(server, f"{path}/manifests/v1.5")[2] == images.layout.read(images.base)
+        assert ask(server, f"/v2/{ORIGIN}/other/manifests/1")[0] == 200
+        # A want goes to the repository that has the image, whichever is first.
+        ask(server, f"/v2/{ORIGIN}/other/manifests/2")
+    assert {(miss.repository, miss.want) for miss in server.misses} == {("zzz", "other:2")}
+    published.close()
+
+
 def test_a_person_sees_images_and_how_to_pull_them(server: Serving) -> None:
     status, headers, body = ask(server, "/oci/platform/")
     page = body.decode()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -101,8 +101,8 @@ def images(view: TreeView, folder: str = "") -> Iterator[str]:
 
 
 def tags(view: TreeView, image: str) -> list[tuple[str, Entry]]:
-    """The tags of an image with their manifests, in the order that the specification wants:
-    without regard to upper and lower case."""
+    """The tags of an image with their manifests, in the order that version 1.1 wants: without
+    regard to upper and lower case."""
     found = [
         (name, entry)
         for name, entry in view.children(f"{image}/{Folder.TAGS}")
@@ -167,7 +167,12 @@ def _tags(request: Request, view: TreeView, image: str) -> Answer:
     if not is_known(view, image):
         return _unknown_image(image, "")
     names = [name for name, entry in tags(view, image) if not request.denied(entry)]
-    page = _page(request, names, _order, f"{image}/tags/list")
+    return tag_list(request, image, names)
+
+
+def tag_list(request: Request, image: str, names: Iterable[str]) -> SendBytes:
+    """One page of an image's tags: all ``names``, or those that the query asks for."""
+    page = _page(request, sorted(names, key=_order), _order, f"{image}/tags/list")
     if not isinstance(page, tuple):
         return page
     chosen, headers = page

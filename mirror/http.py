@@ -26,6 +26,8 @@ from store.seam import told
 
 _ABSENT = frozenset({403, 404, 410})
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+_PROGRESS = 8 << 20
+"""Bytes by which a try must have come further than all before it, to be no failure."""
 _RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
 
 
@@ -188,8 +190,9 @@ class HttpTransport:
             self._connection.retries + 1 if mirrors == 1 else min(2, self._connection.retries + 1)
         )
         strong = ""
-        received = 0
-        for turn in range(1, tries + 1):
+        received = turn = best = 0
+        while turn < tries:
+            turn += 1
             asked: float | None = None
             try:
                 with self._web.get(url, self._headers(wanted, known, place, strong)) as answer:
@@ -213,12 +216,18 @@ class HttpTransport:
                         )
                     return self._verdict(answer, wanted, known)
             except errors.UpstreamUnreachable:
-                if turn == tries or self._ended.is_set():
+                have = place.stat().st_size if place.exists() else 0
+                if self._ended.is_set():
+                    raise
+                if have >= best + _PROGRESS:
+                    # A large file may break off more often than anybody wants to count.
+                    best, turn = have, 0
+                elif turn == tries:
                     raise
             except _Restart:
                 place.unlink(missing_ok=True)
                 continue
-            back_off = min(60.0, 2.0 ** (turn - 1)) * random.uniform(0.5, 1.0)  # noqa: S311
+            back_off = min(60.0, 2.0 ** max(0, turn - 1)) * random.uniform(0.5, 1.0)  # noqa: S311
             self._pause(back_off if asked is None else asked)
         raise errors.UpstreamUnreachable(
             "the server did not send the rest of the file", where=printable(url)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from manifests.formats.base import TreeView
 from manifests.formats.oci.approval import Approval
 from manifests.formats.oci.crawl import OciCrawl
 from manifests.formats.oci.outcome import Outcome
-from manifests.formats.oci.rules import rule_of
+from manifests.formats.oci.rules import ImageRule, rule_of
 from manifests.tree import PRIVATE, Entry
 from manifests.zone import model as zone
 from mirror.crawl import CrawlSource
@@ -123,8 +123,8 @@ class RegistrySource:
         spec = spec_of(self._repository)
         with self._store.ledger.read() as tx:
             wants = [row.root for row in tx.roots(self._name) if row.kind is RootKind.WANT]
-        rules = [*self._repository.oci.asked.images, *map(rule_of, wants)]
         asked = self._repository.oci.asked
+        rules = [*asked.images, *(_wanted(text, asked.images) for text in wants)]
         # Signatures are among the referrers, and the inside asks for them again.
         referrers = asked.referrers or bool(self._keys)
         asked = replace(asked, images=tuple(rules), referrers=referrers)
@@ -173,6 +173,16 @@ class RegistrySource:
                     detail={"items": names[:SHOWN], "total": len(names)},
                 )
             )
+
+
+def _wanted(text: str, rules: Sequence[ImageRule]) -> ImageRule:
+    """The rule of an accepted want: for the platforms that are mirrored of that image anyhow."""
+    rule = rule_of(text)
+    others = [other for other in rules if other.matches(rule.name)]
+    if not all(other.platforms for other in others):
+        return rule
+    platforms = dict.fromkeys(each for other in others for each in other.platforms)
+    return replace(rule, platforms=tuple(platforms))
 
 
 def _public(entries: dict[str, Entry]) -> dict[str, Entry]:

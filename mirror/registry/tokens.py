@@ -49,6 +49,8 @@ class Doorkeeper:
         self._clock = clock
         self._tokens: dict[str, _Token] = {}
         self._challenges: dict[str, Challenge] = {}
+        self._basic = False
+        """Whether the registry wants the password itself, for every image."""
         self._guard = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
 
@@ -57,6 +59,9 @@ class Doorkeeper:
         image = image_of(url)
         with self._lock(image):
             token = self._tokens.get(image)
+            login = self._logins.of(image) if token is None and self._basic else None
+            if login is not None and not login.identity:
+                return {"Authorization": login.basic}
             if token is not None and token.until <= self._clock():
                 token = self._fetch(image, self._challenges[image])
         return {} if token is None else {"Authorization": token.header}
@@ -79,7 +84,7 @@ class Doorkeeper:
             login = self._logins.of(image)
             if login is None or login.identity or not any(one.scheme == "basic" for one in found):
                 return False
-            self._tokens[image] = _Token(login.basic, float("inf"))
+            self._basic = True
             return login.basic != used
 
     def _lock(self, image: str) -> threading.Lock:

@@ -12,6 +12,7 @@ import pytest
 from manifests import errors
 from manifests.formats.oci.rules import ImageRule
 from manifests.zone.model import Connection
+from store.records import RootKind
 from tests.clients.syncing import open_store
 from tests.support.badregistry import BadRegistry, Mood
 from tests.support.images import OCI_INDEX, OCI_MANIFEST, Descriptor, Layout
@@ -218,3 +219,29 @@ def test_a_registry_that_is_gone_holds_the_repository(tmp_path: Path) -> None:
     )
     with pytest.raises(errors.UpstreamUnreachable):
         mirror.sync()
+
+
+def test_a_layer_that_comes_in_many_pieces_is_patiently_collected(site: Site) -> None:
+    layer = site.layout.random_layer(60 << 20, seed=9)
+    image = site.layout.image("large\n", layers=[layer])
+    site.registry.push("bad", image, "v1")
+    path = f"bad/blobs/{layer.digest}"
+    # More often than it is tried: but each time it comes further.
+    site.registry.moods[path] = Mood(times=5, stop_after=11 << 20)
+    assert site.mirror.sync().problems == ()
+    assert site.mirror.tags()["bad:v1"] == image.digest
+    assert len([one for one in site.registry.asked if one.path == path]) == 6
+
+
+def test_an_accepted_want_comes_for_the_platforms_of_its_image(site: Site) -> None:
+    both = site.layout.platforms("both\n", "amd64", "arm64")
+    site.registry.push("multi", both, "v1", "v2")
+    rule = ImageRule("multi", tags=("v1",), platforms=("linux/amd64",))
+    site.mirror.set(oci=images(site.registry.url, rule).oci)
+    with site.mirror.store.ledger.write() as tx:
+        tx.add_roots("platform", RootKind.WANT, ["multi:v2", "good:v1", "never:v1"])
+    report = site.mirror.sync()
+    assert set(site.mirror.tags()) == {"multi:v1", "multi:v2", "good:v1"}
+    assert "never:v1" in {problem.path for problem in report.problems}
+    arm = json.loads(site.layout.read(both))["manifests"][1]["digest"]
+    assert f"multi/_manifests/sha256/{arm[7:]}" not in site.mirror.paths()

@@ -292,3 +292,13 @@ def test_versions_order_tags() -> None:
         "latest", "v1.10", "v1.10.0",
     ]  # fmt: skip
     assert select(ImageRule("x", tags=("/rc[0-9]+$/",)), tags) == ["v1.2-rc10", "v1.2-rc2"]
+
+
+def test_images_that_nobody_asks_for_any_more_are_no_loss() -> None:
+    registry = MemoryRegistry()
+    for name in ("one", "two"):
+        registry.image(name, "v1", name.encode())
+    _, before = mirror(registry, "one", "two")
+    outcome, view = mirror(registry, "one", previous=before)
+    assert tags_of(view) == {"one:v1"}
+    assert outcome.expected == {tag_path("two", "v1")}

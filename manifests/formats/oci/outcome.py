@@ -121,6 +121,7 @@ class _Settling:
             self._catalog()
         for name in self._seen.bad_names[:100]:
             self._note(name, "not the name of an image; never asked for")
+        self._unasked()
         return self._out
 
     def _note(self, name: str, what: str) -> None:
@@ -260,6 +261,13 @@ class _Settling:
     @staticmethod
     def _chosen(image: SeenImage, tags: Collection[str]) -> list[str]:
         return [tag for rule in image.rules if rule.lists for tag in select(rule, tags)]
+
+    def _unasked(self) -> None:
+        """Images that no rule is about any more are no loss either."""
+        for entry in self._previous.entries() if self._previous is not None else ():
+            place = locate(entry.path) if "/_tags/" in entry.path else None
+            if place is not None and not any(r.matches(place.image) for r in self._asked.images):
+                self._out.expected.add(entry.path)
 
     def _expect(self, image: SeenImage, tree: ImageTree) -> None:
         """Tags that the registry still has and nobody asks for, and those of images that went."""

@@ -159,3 +159,19 @@ def withdraw(files: Durable, arrival: Arrival) -> bool:
             raise
         return False
     return True
+
+
+def remove_older(files: Durable, folder: Path, before: float) -> int:
+    """Remove what was refused earlier than ``before`` (seconds since the epoch).
+
+    ``folder`` has one quarantine for each stream. Returns how many files went. The reason
+    goes last, so that a crash leaves no file without one. Raises StoreError.
+    """
+    gone = 0
+    for reason in sorted(folder.glob(f"*/*{REASON}")):
+        if reason.lstat().st_mtime >= before:
+            continue
+        files.unlink(reason.with_name(reason.name.removesuffix(REASON)))
+        files.unlink(reason)
+        gone += 1
+    return gone

@@ -35,6 +35,7 @@ _MODULES = {
     "heartbeat": "resending",
     "receive": "importing",
     "serve": "serving",
+    "run": "running",
     "status": "status",
     "snapshots": "history",
     "diff": "history",

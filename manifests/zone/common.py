@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import TypedDict
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from manifests.zone.model import GIB, Ledger, PartNames, Signers
+from manifests.zone.model import GIB, Ledger, PartNames, Signers, Upkeep
 from manifests.zone.reader import Section, Value
 from manifests.zone.urls import split_url
 
@@ -18,7 +19,10 @@ COMMON_KEYS = (
     "reserve_free",
     "log",
     "repository_key",
+    "timezone",
+    "upkeep",
 )
+UPKEEP_KEYS = ("gc", "quarantine")
 NAME_KEYS = ("name_prefix", "name_suffix", "done_marker")
 VERSION = 1
 LEDGER_PASSWORD_VARIABLE = "SLUICE_LEDGER_PASSWORD"  # noqa: S105 - a name, not a secret
@@ -37,6 +41,8 @@ class CommonValues(TypedDict):
     reserve_free: int
     log_level: str
     repository_key: Path | None
+    timezone: str
+    upkeep: Upkeep
 
 
 def read_common(section: Section, folder: Path) -> CommonValues:
@@ -48,6 +54,8 @@ def read_common(section: Section, folder: Path) -> CommonValues:
         reserve_free=section.get("reserve_free", lambda v: v.size(), GIB),
         log_level=section.get("log", _log_level, "info"),
         repository_key=section.get("repository_key", lambda v: v.file(folder), None),
+        timezone=section.get("timezone", _timezone, "UTC"),
+        upkeep=section.get("upkeep", _upkeep, Upkeep()),
     )
 
 
@@ -64,6 +72,28 @@ def _version(value: Value) -> int:
 def _log_level(value: Value) -> str:
     section = value.section(("level",), {})
     return section.get("level", lambda v: v.choice(_LOG_LEVELS), "info")
+
+
+def _timezone(value: Value) -> str:
+    name = value.text()
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        value.fail(
+            f"`{value.path}`: there is no time zone {name[:80]!r} on this machine",
+            "write a name such as Europe/Berlin, or UTC",
+        )
+    return name
+
+
+def _upkeep(value: Value) -> Upkeep:
+    section = value.section(UPKEEP_KEYS, {})
+    return Upkeep(
+        gc=section.get("gc", lambda v: None if v.is_never else v.cron(), Upkeep().gc),
+        quarantine=section.get(
+            "quarantine", lambda v: None if v.is_never else v.duration(), Upkeep().quarantine
+        ),
+    )
 
 
 def _ledger(section: Section, folder: Path) -> Ledger:

@@ -25,6 +25,8 @@ _COMMON = """
 #ledger_password_file: secrets/ledger        # or the environment variable SLUICE_LEDGER_PASSWORD
 #repository_key: keys/repository.asc         # OpenPGP key that signs metadata made here
 #log: {level: info}                          # debug, info, warning or error
+#timezone: Europe/Berlin                     # of every schedule; default: UTC
+#upkeep: {gc: "30 4 * * 0", quarantine: 90d} # what `sluice run` tidies; or never
 """
 
 _OUTSIDE = """
@@ -35,6 +37,7 @@ repositories:
     #upstream: "rsync://mirror.example.org/baseos/" # http(s)://, file://; [a, b] mirrors
     #signed_by: keys/vendor.asc              # who must have signed repomd.xml; or a list
     #check_packages: true                    # check the signature of every package too
+    #schedule: "0 3 * * *"                   # when `sluice run` mirrors it, as crontab writes it
     #keep: 5                                 # snapshots to keep
     #max_removals: 30%                       # hold a sync that would drop more files
     #include: ["kernel*", "bash"]            # only these

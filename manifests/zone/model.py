@@ -11,11 +11,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from manifests.cron import Cron, parse_cron
 from manifests.digest import Digest
 from manifests.formats.oci.rules import Asked
 
 GIB = 1 << 30
 DAY = 86_400.0
+
+
+SUNDAYS = parse_cron("30 4 * * 0")
 
 
 class ZoneKind(StrEnum):
@@ -54,6 +58,15 @@ class Ledger:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Upkeep:
+    """What `sluice run` tidies by itself; None: it does not."""
+
+    gc: Cron | None = SUNDAYS
+    quarantine: float | None = 90 * DAY
+    """Seconds after which a refused file goes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Common:
     """What both kinds of zone have."""
 
@@ -64,6 +77,9 @@ class Common:
     log_level: str = "info"
     repository_key: Path | None = None
     """OpenPGP private key that signs derived metadata."""
+    timezone: str = "UTC"
+    """Name in the time zone database; schedules are meant in it."""
+    upkeep: Upkeep = Upkeep()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +207,8 @@ class Repository:
     extra: tuple[str, ...] = ()
     """Paths below the upstream that no index names, such as a vendor's key file."""
     together: str | None = None
+    schedule: Cron | None = None
+    """When `sluice run` mirrors it; None: only by hand."""
     connection: Connection = Connection()
     maven: Maven = Maven()
     oci: Oci = Oci()

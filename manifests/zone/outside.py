@@ -69,6 +69,7 @@ REPOSITORY_KEYS = (
     "max_removals",
     "extra",
     "together",
+    "schedule",
     *_CONNECTION_KEYS,
     *MAVEN_KEYS,
     *OCI_KEYS,
@@ -120,6 +121,7 @@ def _repository(name: str, value: Value, folder: Path, formats: Collection[str])
         max_removals=section.get("max_removals", Value.percent, 0.3),
         extra=section.get("extra", lambda v: v.one_or_some(_tree_path), ()),
         together=section.get("together", Value.name, None),
+        schedule=section.get("schedule", Value.cron, None),
         connection=_connection(section, folder),
     )
 
@@ -144,6 +146,7 @@ def _maven(name: str, section: Section, folder: Path) -> Repository:
         signers=signers,
         max_removals=section.get("max_removals", Value.percent, 0.3),
         together=section.get("together", Value.name, None),
+        schedule=section.get("schedule", Value.cron, None),
         connection=connection,
         maven=maven,
     )
@@ -163,6 +166,7 @@ def _oci(name: str, section: Section, folder: Path) -> Repository:
         signers=read_signers(section, folder),
         max_removals=section.get("max_removals", Value.percent, 0.3),
         together=section.get("together", Value.name, None),
+        schedule=section.get("schedule", Value.cron, None),
         connection=_connection(section, folder),
         oci=read_oci(section, folder),
     )

@@ -11,6 +11,7 @@ from typing import NoReturn, TypeVar
 
 import yaml
 
+from manifests.cron import Cron, parse_cron
 from manifests.errors import ConfigError
 from manifests.units import parse_duration, parse_percent, parse_rate, parse_size
 from manifests.zone.yamltext import place
@@ -156,6 +157,19 @@ class Value:
         if seconds <= 0:
             self.fail(f"`{self.path}` must be more than 0", "write a duration such as 60s")
         return seconds
+
+    @property
+    def is_never(self) -> bool:
+        """The word ``never`` was written."""
+        return isinstance(self.node, yaml.ScalarNode) and self.node.value == "never"
+
+    def cron(self) -> Cron:
+        """Times of day as crontab writes them."""
+        text = self.text()
+        try:
+            return parse_cron(text)
+        except ConfigError as error:
+            self.fail(f"`{self.path}`: {error.what}", error.remedy)
 
     def percent(self) -> float:
         """A fraction from 0.0 to 1.0."""

@@ -46,6 +46,10 @@ def register(commands: Any) -> None:
     sending.add_argument("--dry-run", action="store_true", help="say what would be handed over")
     sending.set_defaults(command=send_streams)
 
+    for command in (packing, sending):
+        command.add_argument(
+            "--quiet", action="store_true", help="say nothing when there is nothing to do"
+        )
     for command in (packing, releasing, sending):
         command.add_argument("--stream", metavar="NAME", help="default: all streams")
 
@@ -122,7 +126,7 @@ def _pack(context: Context, stream: OutsideStream, options: argparse.Namespace) 
             )
             progress.done()
             if draft is None:
-                if not made:
+                if not made and not options.quiet:
                     print(f"{stream.name}: {_nothing(context, stream)}")
                 return 0
             made += 1
@@ -265,7 +269,7 @@ def send_streams(options: argparse.Namespace) -> int:
             worst = max(worst, error.exit_code)
             continue
         progress.done()
-        if not result.parts and not result.ended:
+        if not result.parts and not result.ended and not options.quiet:
             print(f"{stream.name}: nothing to send")
         if result.parts:
             bundles = ", ".join(str(number) for number in result.sequences)

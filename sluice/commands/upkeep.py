@@ -8,8 +8,9 @@ import sys
 from datetime import timedelta
 from typing import Any
 
+from cds.aside import remove_older
 from manifests.state import format_time
-from manifests.units import format_bytes
+from manifests.units import format_bytes, parse_duration
 from manifests.zone import InsideZone, OutsideZone
 from sluice.context import Context
 from sluice.progress import Progress
@@ -36,6 +37,9 @@ def register(commands: Any) -> None:
     collect.set_defaults(command=collect_garbage)
 
     quarantine = commands.add_parser("quarantine", help="files that were refused, with the reason")
+    quarantine.add_argument(
+        "--remove-older", metavar="DURATION", help="remove those refused longer ago, such as 90d"
+    )
     quarantine.set_defaults(command=list_quarantine)
 
     events = commands.add_parser("events", help="the audit log")
@@ -92,6 +96,11 @@ def list_quarantine(options: argparse.Namespace) -> int:
     """One line for each refused file; the files themselves stay where they are."""
     context = Context.open(options.zone)
     folder = context.inside.folder / "quarantine"
+    if options.remove_older is not None:
+        age = parse_duration(options.remove_older)
+        gone = remove_older(context.files, folder, context.now().timestamp() - age)
+        print(f"{plural(gone, 'refused file')} removed")
+        return 0
     reasons = sorted(folder.glob("*/*.reason.txt")) if folder.is_dir() else []
     if not reasons:
         print("nothing is in quarantine")

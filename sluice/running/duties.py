@@ -1,0 +1,96 @@
+"""What a zone has to do, from its zone.yaml. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from manifests.cron import parse_cron
+from manifests.zone import InsideZone, OutsideZone, Zone
+from sluice.running.agenda import When
+
+_SEND_AGAIN = timedelta(minutes=10)
+"""How often is looked for parts that could not be handed over, and for files to end."""
+_TIDY = When(cron=parse_cron("15 3 * * *"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duty:
+    """A command that ends. ``then`` names the duties that follow a success."""
+
+    words: tuple[str, ...]
+    when: When | None = None
+    """None: only when another duty asks for it."""
+    then: tuple[str, ...] = ()
+    repository: str = ""
+    stream: str = ""
+
+    @property
+    def name(self) -> str:
+        """What logs and status call it: the command and what it is about."""
+        about = self.repository or self.stream
+        return f"{self.words[0]} {about}" if about else self.words[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A command that goes on until it is stopped, and is started again if it ends."""
+
+    words: tuple[str, ...]
+    repository: str = ""
+
+    @property
+    def name(self) -> str:
+        """What logs call it."""
+        return " ".join(self.words)
+
+
+def duties_of(zone: Zone) -> dict[str, Duty]:
+    """All duties by name."""
+    found = [*_outside(zone)] if isinstance(zone, OutsideZone) else [*_inside(zone)]
+    if zone.upkeep.gc is not None:
+        found.append(Duty(words=("gc",), when=When(cron=zone.upkeep.gc)))
+    return {duty.name: duty for duty in found}
+
+
+def _outside(zone: OutsideZone) -> Iterator[Duty]:
+    for repository in zone.repositories.values():
+        carried = [s.name for s in zone.streams.values() if repository.name in s.repositories]
+        yield Duty(
+            words=("sync", repository.name),
+            when=None if repository.schedule is None else When(cron=repository.schedule),
+            then=tuple(f"pack {name}" for name in carried),
+            repository=repository.name,
+        )
+    for stream in zone.streams.values():
+        send = f"send {stream.name}"
+        yield Duty(
+            words=("pack", "--quiet", "--stream", stream.name), then=(send,), stream=stream.name
+        )
+        yield Duty(
+            words=("send", "--quiet", "--stream", stream.name),
+            when=When(every=_SEND_AGAIN),
+            stream=stream.name,
+        )
+
+
+def _inside(zone: InsideZone) -> Iterator[Duty]:
+    if zone.upkeep.quarantine is not None:
+        days = f"{zone.upkeep.quarantine:.0f}s"
+        yield Duty(words=("quarantine", "--remove-older", days), when=_TIDY)
+
+
+def services_of(zone: Zone) -> dict[str, Service]:
+    """All services by name."""
+    if isinstance(zone, InsideZone):
+        found = [Service(words=("serve",))]
+        if zone.streams:
+            found.append(Service(words=("receive",)))
+    else:
+        found = [
+            Service(words=("capture", repository.name), repository=repository.name)
+            for repository in zone.repositories.values()
+            if repository.maven.listen is not None
+        ]
+    return {service.name: service for service in found}

@@ -12,7 +12,7 @@ from sluice.running.agenda import When
 
 _SEND_AGAIN = timedelta(minutes=10)
 """How often is looked for parts that could not be handed over, and for files to end."""
-_TIDY = When(cron=parse_cron("15 3 * * *"))
+_DAILY = When(cron=parse_cron("15 3 * * *"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,11 @@ def _outside(zone: OutsideZone) -> Iterator[Duty]:
     for stream in zone.streams.values():
         send = f"send {stream.name}"
         yield Duty(
-            words=("pack", "--quiet", "--stream", stream.name), then=(send,), stream=stream.name
+            words=("pack", "--quiet", "--stream", stream.name),
+            # A full bundle may be due although nothing changed.
+            when=None if stream.full_every is None else _DAILY,
+            then=(send,),
+            stream=stream.name,
         )
         yield Duty(
             words=("send", "--quiet", "--stream", stream.name),
@@ -78,7 +82,7 @@ def _outside(zone: OutsideZone) -> Iterator[Duty]:
 def _inside(zone: InsideZone) -> Iterator[Duty]:
     if zone.upkeep.quarantine is not None:
         days = f"{zone.upkeep.quarantine:.0f}s"
-        yield Duty(words=("quarantine", "--remove-older", days), when=_TIDY)
+        yield Duty(words=("quarantine", "--remove-older", days), when=_DAILY)
 
 
 def services_of(zone: Zone) -> dict[str, Service]:

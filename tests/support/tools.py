@@ -46,6 +46,10 @@ PACKAGES: dict[str, tuple[str, str]] = {
 }
 
 
+ALSO_CALLED = {"docker-registry": "registry"}
+"""What Fedora and RHEL call a program that Debian calls otherwise."""
+
+
 def _search_path() -> str:
     # Debian keeps PostgreSQL's server programs out of PATH, one folder per major
     # version, and daemons live in sbin, which a user's PATH often lacks.
@@ -61,6 +65,8 @@ def _search_path() -> str:
 def need(program: str) -> str:
     """The path of ``program``; fails the running test if it is not installed."""
     found = shutil.which(program, path=_search_path())
+    if found is None and program in ALSO_CALLED:
+        found = shutil.which(ALSO_CALLED[program], path=_search_path())
     if found is None:
         debian, rhel = PACKAGES.get(program, (program, program))
         pytest.fail(

@@ -32,6 +32,7 @@ class Approval:
     def __init__(self, keys: Sequence[ImageKey], read: Callable[[Entry], BinaryIO]) -> None:
         self._keys = keys
         self._read = read
+        self._before: dict[str, signing.ImageSignatures] = {}
 
     def obstacle(self, image: str, path: str, graph: Graph, entries: Mapping[str, Entry]) -> str:
         """Why the complete tag or manifest at ``path`` is not to be trusted; "" if it is."""
@@ -52,8 +53,13 @@ class Approval:
         return ""
 
     def stood(self, previous: TreeView, path: str) -> bool:
-        """Whether what ``previous`` has at ``path`` is still to be trusted."""
-        return not any(signing.unsigned(previous, signing.rows(previous, path), self._keys))
+        """Whether what ``previous``, always the same tree, has at ``path`` is still trusted."""
+        place = locate(path)
+        assert place is not None
+        if place.image not in self._before:
+            self._before[place.image] = signing.ImageSignatures(previous, place.image)
+        rows = self._before[place.image].of(path)
+        return not any(signing.unsigned(previous, rows, self._keys))
 
     def _payload(self, image: str, claim: Claim, entries: Mapping[str, Entry]) -> bytes:
         entry = entries.get(blob_path(image, claim.digest))

@@ -19,6 +19,7 @@ from manifests.formats.oci.cosign import Claim
 from manifests.formats.oci.document import Document, Index, Manifest
 from manifests.formats.oci.layout import (
     Folder,
+    Place,
     attached_tags,
     blob_path,
     is_attached_tag,
@@ -28,7 +29,7 @@ from manifests.formats.oci.layout import (
     tag_path,
 )
 from manifests.formats.oci.pubkeys import ImageKey
-from manifests.tree import PRIVATE
+from manifests.tree import PRIVATE, Entry
 
 UNSIGNED = "unsigned-image"
 """The kind of a row for an image that has no signature at all."""
@@ -43,15 +44,7 @@ def signed(view: TreeView) -> Iterator[Signed]:
         place = None if entry.path.startswith(PRIVATE) else locate(entry.path)
         if place is not None and place.image != image:
             image = place.image
-            yield from _Image(view, image).signed()
-
-
-def rows(view: TreeView, path: str) -> Iterator[Signed]:
-    """The same for one tag or manifest, whether it must be signed or not; none for no path."""
-    place, entry = locate(path), view.lookup(path)
-    if place is not None and entry is not None:
-        digest = f"sha256:{entry.digest}" if place.folder is Folder.TAGS else place.reference
-        yield from _Image(view, place.image).rows(path, digest)
+            yield from ImageSignatures(view, image).signed()
 
 
 def overlooked(view: TreeView, rows: Iterable[Signed]) -> Iterator[Problem]:
@@ -79,12 +72,17 @@ def unsigned(view: TreeView, rows: Iterable[Signed], keys: Sequence[ImageKey]) -
             yield Problem(path, "is missing, and its signature cannot be verified without it")
             continue
         # The entry's digest is what is served, whatever the rows say.
-        digest = f"sha256:{entry.digest}" if place.folder is Folder.TAGS else place.reference
+        digest = _digest(place, entry)
         found = ((claim, _blob(view, place.image, claim)) for claim in _claims(same))
         try:
             cosign.verify(place.image, digest, found, keys)
         except FormatError as error:
             yield Problem(path, error.what)
+
+
+def _digest(place: Place, entry: Entry) -> str:
+    """What a registry's client would call it."""
+    return f"sha256:{entry.digest}" if place.folder is Folder.TAGS else place.reference
 
 
 def _claims(rows: Iterable[Signed]) -> Iterator[Claim]:
@@ -104,10 +102,11 @@ def _blob(view: TreeView, image: str, claim: Claim) -> bytes:
         return file.read(cosign.MAX_PAYLOAD + 1)
 
 
-class _Image:
-    """One image's manifests."""
+class ImageSignatures:
+    """One image's manifests, and what of them signs what."""
 
     def __init__(self, view: TreeView, image: str) -> None:
+        self._view = view
         self._image = image
         self._documents: dict[str, Document | None] = {}
         self._tags: dict[str, str] = {}
@@ -128,20 +127,25 @@ class _Image:
         """The rows of this image."""
         tags = {tag: digest for tag, digest in self._tags.items() if not is_attached_tag(tag)}
         for tag, digest in tags.items():
-            yield from self.rows(tag_path(self._image, tag), digest)
+            yield from self._rows(tag_path(self._image, tag), digest)
         covered = self._closure(tags.values())
         rest = self._documents.keys() - covered
         tops = rest - {below for digest in rest for below in self._below(digest)}
         covered |= self._closure(tops)
         # What covers each other, and nobody else does, is covered by nothing.
         for digest in sorted(tops | (rest - covered)):
-            yield from self.rows(manifest_path(self._image, digest), digest)
+            yield from self._rows(manifest_path(self._image, digest), digest)
         for tag in sorted(self._tags.keys() - tags.keys()):
             if self._tags[tag] not in covered:
-                yield from self.rows(tag_path(self._image, tag), self._tags[tag])
+                yield from self._rows(tag_path(self._image, tag), self._tags[tag])
 
-    def rows(self, path: str, digest: str) -> Iterator[Signed]:
-        """A row for each signature of ``digest``."""
+    def of(self, path: str) -> Iterator[Signed]:
+        """Rows for one tag or manifest, whether it must be signed or not; none for no path."""
+        place, entry = locate(path), self._view.lookup(path)
+        if place is not None and entry is not None:
+            yield from self._rows(path, _digest(place, entry))
+
+    def _rows(self, path: str, digest: str) -> Iterator[Signed]:
         number = 0
         for claim in self._claims(digest):
             if number > cosign.MAX_CLAIMS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from manifests.state import format_time
@@ -27,6 +27,15 @@ def some(items: Sequence[str], limit: int = 5) -> str:
     """The first items, and how many there are besides."""
     shown = ", ".join(items[:limit])
     return shown if len(items) <= limit else f"{shown} and {len(items) - limit} more"
+
+
+def files_of_parts(detail: Mapping[str, object], limit: int = 10) -> list[str]:
+    """From the detail of a hold, a line for each lost part: what of it is missing."""
+    files = detail.get("files")
+    if not isinstance(files, Mapping):
+        return []
+    lines = [f"bundle {part}: {some(list(paths)) or 'no files'}" for part, paths in files.items()]
+    return lines[:limit] + ([f"and {len(lines) - limit} more parts"] if len(lines) > limit else [])
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -22,7 +22,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
 
 from manifests.digest import Digest
 from manifests.errors import SluiceError, StoreError, TreeError
@@ -36,10 +35,8 @@ from store.store import Store
 from transfer.arrivals import Checker, Deriver, Report, Signatures
 from transfer.ending import close, forget_snapshots, is_over, is_settled, let_go
 from transfer.known import Known
+from transfer.missing import LISTED, Lack, Missing
 from transfer.rollback import rolled_past
-
-_LISTED: Final = 50
-"""Missing paths and problems that a hold names; the rest is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +98,7 @@ class Publisher:
         self, newest: Known, bundles: Sequence[Known]
     ) -> tuple[list[StateRow], list[Hold]]:
         complete, holds = [], []
+        missing = Missing(self.store, bundles, newest)
         for row in newest.manifest.state.rows:
             with self.store.ledger.read() as tx:
                 have = tx.snapshot(self.stream.name, row.repository, row.serial)
@@ -115,31 +113,29 @@ class Publisher:
             if found is None:
                 complete.append(row)
             else:
-                holds.append(self._missing_hold(row, found, bundles))
+                holds.append(self._missing_hold(row, found, missing))
         return complete, holds
 
-    def _complete(self, row: StateRow, known: Known) -> tuple[list[str], int] | None:
-        """None once the row is a snapshot; else what is missing, some by name, and how many."""
+    def _complete(self, row: StateRow, known: Known) -> Lack | None:
+        """None once the row is a snapshot; else what is missing."""
         if not self.store.blobs.has(row.tree):
-            return [], 0
+            return Lack(tree=row.tree)
         tree = self.store.tree(row.tree)
         if tree.size != row.tree_size:
             raise TreeError(
                 f"its tree has {tree.size} bytes, the state table says {row.tree_size}",
                 where=row.repository,
             )
-        files = total = count = 0
-        listed: list[str] = []
+        files = total = 0
+        lack = Lack()
         for entry in parse(tree.blocks()):
             files += 1
             total += entry.size
             blobs = self.store.blobs
             if not blobs.has(entry.digest) or blobs.size(entry.digest) != entry.size:
-                count += 1
-                if len(listed) < _LISTED:
-                    listed.append(entry.path)
-        if count:
-            return listed, count
+                lack.add(entry.path, entry.digest)
+        if lack.count:
+            return lack
         snapshot = Snapshot(
             row.repository, row.format, row.serial, row.tree, row.tree_size, files, total,
             known.manifest.created,
@@ -148,29 +144,16 @@ class Publisher:
             tx.add_snapshot(StoredSnapshot(self.stream.name, snapshot, f"bundle {known.name}"))
         return None
 
-    def _missing_hold(
-        self, row: StateRow, found: tuple[list[str], int], bundles: Sequence[Known]
-    ) -> Hold:
-        listed, count = found
-        parts = {
-            known.name: known.lost_parts()[:_LISTED]
-            for known in bundles
-            if not known.imported and known.lost_parts()
-        }
-        if count:
-            reason = f"{count} files of snapshot {row.serial} are not here"
+    def _missing_hold(self, row: StateRow, lack: Lack, missing: Missing) -> Hold:
+        places = missing.places(lack)
+        if lack.tree is None:
+            reason = f"{lack.count} files of snapshot {row.serial} are not here"
         else:
             why = self.failed.get(row.tree)
             reason = f"the tree of snapshot {row.serial} is not here" + (f": {why}" if why else "")
-        remedy = "have the outside send another bundle, or a full one (`pack --full`)"
-        if parts:
-            which = "; ".join(
-                f"bundle {name} part {', '.join(map(str, numbers))}"
-                for name, numbers in sorted(parts.items())
-            )
-            remedy = f"have the outside hand over again {which}; or `pack --full` there"
-        detail = {"items": listed, "total": count, "parts": parts, "tree": row.tree}
-        return self._hold(row, "incomplete", reason, remedy, detail)
+        items = [path for path, _ in lack.paths[:LISTED]]
+        detail = {"items": items, "total": lack.count, "tree": row.tree, **places.detail()}
+        return self._hold(row, "incomplete", reason, places.remedy(), detail)
 
     # Judging
 
@@ -224,7 +207,7 @@ class Publisher:
             "check",
             f"snapshot {row.serial} is not complete in itself: {first}",
             "have the outside sync again and send another bundle",
-            {"items": problems[:_LISTED], "total": len(problems)},
+            {"items": problems[:LISTED], "total": len(problems)},
         )
 
     def _together(

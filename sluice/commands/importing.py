@@ -21,7 +21,7 @@ from sluice.context import Context
 from sluice.errors import report as report_error
 from sluice.importing import receive_stream
 from sluice.progress import Progress
-from sluice.text import plural, some
+from sluice.text import files_of_parts, plural, some
 from transfer.arrivals import Report, Verdict
 
 _RESCAN = 30.0
@@ -109,6 +109,8 @@ def _tell(name: str, report: Report, inlet: Inlet, said: set[str], *, once: bool
         said.add(f"{hold.key} {hold.reason}")
         about = f"{hold.repository}: " if hold.repository else ""
         print(f"sluice: {name}: HELD: {about}{hold.reason}", file=sys.stderr)
+        for line in files_of_parts(hold.detail):
+            print(f"     {line}", file=sys.stderr)
         if hold.remedy:
             print(f"  -> {hold.remedy}", file=sys.stderr)
     foreign = inlet.foreign()

@@ -10,7 +10,7 @@ from typing import Any
 from manifests.units import format_bytes
 from sluice.context import Context
 from sluice.status import zone_status
-from sluice.text import plural, table
+from sluice.text import files_of_parts, plural, table
 
 _SHOWN = 5
 """Items of a hold that are shown; ``--json`` has more."""
@@ -53,7 +53,9 @@ def _print(status: dict[str, Any]) -> None:
         print(
             f"\nHELD {hold['repository'] or hold['stream']} since {hold['since']}: {hold['reason']}"
         )
-        items = hold["detail"].get("items", [])
+        for line in files_of_parts(hold["detail"]):
+            print(f"     {line}")
+        items = [] if hold["detail"].get("files") else hold["detail"].get("items", [])
         for item in items[:_SHOWN]:
             print(f"     {item}")
         if hold["detail"].get("total", 0) > _SHOWN:

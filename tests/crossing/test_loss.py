@@ -99,7 +99,8 @@ def test_a_lost_bundle_is_an_alarm_and_names_what_is_missing(tmp_path: Path) -> 
     assert inside.content("other") == other.files(), "what is complete goes on"
     held = inside.holds()["tools"]
     assert "tree of snapshot 2" in held["reason"]
-    assert held["remedy"]
+    assert held["detail"]["bundles"] == [2]
+    assert "`resend 2`" in held["remedy"]
     status = inside.status()
     assert status["streams"]["hq"]["sequence"] == 3
     assert inside.sluice("status", expect=3).out.count("HELD") == 1
@@ -174,6 +175,9 @@ def test_a_lost_part_is_named_and_so_are_its_files(tmp_path: Path, lost: int) ->
     assert inside.content("tools") is None
     assert inside.status()["streams"]["hq"]["incomplete"] == [1]
     if lost != 1:
+        assert detail["files"] == {f"1/1 part {lost}": detail["items"]}
+        assert f"resend 1 --parts {lost}" in reason["remedy"]
+        assert f"bundle 1/1 part {lost}: " in inside.sluice("status", expect=3).out
         missing = detail["items"]
         assert isinstance(missing, list)
         assert missing
@@ -203,6 +207,35 @@ def test_a_full_bundle_heals_a_lost_part(tmp_path: Path) -> None:
     inside.receive(parts[3])
     assert inside.live() == before
     assert inside.waiting() == []
+
+
+def test_a_refused_part_costs_only_the_repositories_that_need_it(tmp_path: Path) -> None:
+    """A guard that lets one file not pass, and the bundle after it that builds on it."""
+    upstreams = {
+        name: Upstream(tmp_path / name, {f"{name}{n}": noise(seed + n, 24_000) for n in range(6)})
+        for name, seed in (("aa", 10), ("bb", 20), ("cc", 30))
+    }
+    out, inside = pair(tmp_path, upstreams, part_size="64KiB")
+    parts = out.cycle()
+    middle = len(parts) // 2
+    inside.receive(*parts[: middle - 1], *parts[middle:], expect=3)
+    held = inside.holds()
+    assert 0 < len(held) < 3
+    assert set(inside.live()) == {"aa", "bb", "cc"} - set(held)
+    for name, hold in held.items():
+        assert hold["detail"]["parts"] == {"1/1": [middle]}
+        assert hold["detail"]["files"] == {f"1/1 part {middle}": hold["detail"]["items"]}
+        assert all(path.startswith(name) for path in hold["detail"]["items"])
+    for upstream in upstreams.values():
+        upstream.write({"later": b"later"})
+    done = inside.receive(*out.cycle(), expect=3)
+    assert set(inside.holds()) == set(held), "what is whole goes on"
+    for name in held:
+        assert f"HELD: {name}: " in done.err
+        assert f"bundle 1/1 part {middle}: {name}" in done.err
+    inside.receive(parts[middle - 1])
+    assert inside.holds() == {}
+    assert inside.digest() == out.digest()
 
 
 def test_three_bundles_mixed_up_in_one_run(tmp_path: Path) -> None:

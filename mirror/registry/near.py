@@ -63,7 +63,8 @@ class NearTransport:
             self._count += 1
             target = self._folder / f"plain-{self._count}"
             if isinstance(answer, bytes):
-                target.write_bytes(answer)
+                with told(target):
+                    target.write_bytes(answer)
             elif not self._copy(wanted, answer, target):
                 return Got(wanted, absent=404)
             check_promises(wanted, target, self.source)
@@ -106,19 +107,14 @@ def _answer(stored: Stored, url: str) -> bytes | str | None:
     path = url.partition("?")[0].removeprefix("v2/")
     if path == "_catalog":
         return json.dumps({"repositories": sorted(stored.tags)}).encode()
-    image, sign, _ = path.partition("/tags/list")
-    if sign:
-        tags = stored.tags.get(image)
+    if path.endswith("/tags/list"):
+        tags = stored.tags.get(path.removesuffix("/tags/list"))
         return None if tags is None else json.dumps({"tags": sorted(tags)}).encode()
-    image, sign, digest = path.partition("/referrers/")
-    if sign:
-        rows = stored.referrers.get(digest, [])
+    image, word, reference = path.rsplit("/", 2)
+    if word == "referrers":
+        rows = stored.referrers.get(reference, [])
         index = {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": rows}
         return json.dumps(index).encode()
-    for word in ("/manifests/", "/blobs/"):
-        image, sign, reference = path.partition(word)
-        if sign and is_oci_digest(reference):
-            return reference
-        if sign:
-            return stored.tags.get(image, {}).get(reference)
-    return None
+    if is_oci_digest(reference):
+        return reference
+    return stored.tags.get(image, {}).get(reference)

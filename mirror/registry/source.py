@@ -144,7 +144,7 @@ class RegistrySource:
         kind = errors.UpstreamError if outcome.entries else errors.UpstreamRefused
         raise kind(
             f"{text}{more}",
-            where=self._name,
+            where=self._transport.source,
             remedy="check `images` and the registry"
             + (", or go on without them: remove `strict`" if strict and failed else ""),
         )

@@ -9,6 +9,7 @@ registry no longer takes them, so that a download of hours goes on where it stoo
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +25,7 @@ from mirror.web import Answer, Web
 
 _MAX_ANSWER = 1 << 20
 _DEFAULT_LIFE = 60.0
+_CALL = re.compile(r"(.+)/(?:(?:manifests|blobs|referrers)/[^/]+|tags/list)")
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -181,15 +183,9 @@ def _parsed(answer: Answer, realm: str) -> Mapping[str, object]:
 
 def image_of(url: str) -> str:
     """The image that a call of the distribution API is about; "" for none."""
-    path = urlsplit(url).path
-    _, sign, rest = path.partition("/v2/")
-    if not sign:
-        return ""
-    for word in ("/manifests/", "/blobs/", "/tags/", "/referrers/"):
-        image, sign, _ = rest.rpartition(word)
-        if sign:
-            return image
-    return ""
+    _, sign, rest = urlsplit(url).path.partition("/v2/")
+    match = _CALL.fullmatch(rest) if sign else None
+    return "" if match is None else match[1]
 
 
 def _scopes(image: str) -> list[str]:

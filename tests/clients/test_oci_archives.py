@@ -159,3 +159,14 @@ def test_what_is_no_plain_tar(tmp_path: Path) -> None:
     (tmp_path / "x.tar").unlink()
     with pytest.raises(errors.UpstreamRefused, match="no such folder or file"):
         mirror.sync()
+
+
+def test_names_that_look_like_calls_of_the_api(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "layout")
+    image = layout.image("odd\n")
+    names = ("a/manifests/b", "blobs/tags", "tags/list", "v2/referrers/x")
+    for name in names:
+        layout.tag(f"registry.example.com/{name}:v1", image)
+    mirror = mirror_of(layout.folder, tmp_path, "*")
+    mirror.sync()
+    assert set(mirror.tags()) == {f"{name}:v1" for name in names}

@@ -19,6 +19,7 @@ from tests.support.images import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MA
 from tests.support.ocimirror import FAST, ImageMirror, images
 from tests.support.registry import Registry
 from tests.support.skopeo import Skopeo
+from tests.support.tokens import TokenServer
 
 MANIFESTS = (OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST)
 
@@ -205,3 +206,31 @@ def test_a_registry_that_asks_for_a_password(by_file: bool, tmp_path: Path) -> N
         report = mirror.sync()
         assert "status 401" in report.problems[0].what
         assert mirror.tags() == {"team/private:v1": image.digest}
+
+
+def test_a_real_registry_that_wants_tokens(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "layout")
+    image = layout.image("token\n")
+    secret = tmp_path / "password"
+    secret.write_text("s3cret\n")
+    pair = Authority(tmp_path / "ca").issue("issuer")
+    with Registry() as registry, TokenServer(pair, ann="s3cret") as server:
+        registry.push(layout, "team/one", image, "v1")
+        registry.push(layout, "team/two", image, "v1")
+        registry.stop()
+        registry.token = server.options
+        registry.start()
+        connection = replace(FAST, username="ann", password_file=secret)
+        repo = images(registry.url, "team/*", connection=connection)
+        mirror = ImageMirror(open_store(tmp_path / "store"), repo)
+        assert mirror.sync().problems == ()
+        assert mirror.tags() == {"team/one:v1": image.digest, "team/two:v1": image.digest}
+        assert sorted(set(server.scopes)) == [
+            "registry:catalog:*", "repository:team/one:pull", "repository:team/two:pull",
+        ]  # fmt: skip
+        assert len(server.scopes) == 3, "one token for each"
+
+        secret.write_text("wrong\n")
+        report = mirror.sync()
+        assert "token server answered 401" in report.problems[0].what
+        assert len(mirror.tags()) == 2

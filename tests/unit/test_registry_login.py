@@ -91,6 +91,7 @@ def test_images_in_addresses() -> None:
     for rest in ("manifests/v1", "blobs/sha256:ab", "tags/list?n=5", "referrers/sha256:ab"):
         assert image_of(f"{base}team/app/{rest}") == "team/app"
     assert image_of(f"{base}tags/tags/list") == "tags"
+    assert image_of(f"{base}a/manifests/b/tags/list") == "a/manifests/b"
     assert image_of(base) == image_of(f"{base}_catalog?n=5") == ""
 
 

@@ -251,7 +251,9 @@ class OciCrawl:
                 self.graph.fail(path, f"indexes nested more than {MAX_DEPTH} deep")
                 return
             for row in self._wanted_rows(image, found):
-                if manifest_path(image.name, row.digest) not in self.graph.documents:
+                if row.media_type in media.SCHEMA_1:
+                    self.graph.fail(path, f"{row.platform or row.digest}: an image of schema 1")
+                elif manifest_path(image.name, row.digest) not in self.graph.documents:
                     child = DocumentNote(image, row.media_type, note.depth + 1)
                     yield asking.by_digest(child, row.digest, row.size)
         else:

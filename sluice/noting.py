@@ -31,8 +31,8 @@ class Notebook:
     """Takes misses from any thread; ``close`` writes what is left.
 
     ``open_ledger`` opens the ledger for writing, or is None where that cannot be: then
-    wants stay in memory. ``ignore`` are globs of what is never noted. ``pause`` is the time
-    between two batches, in seconds; it grows while writing fails.
+    wants stay in memory. ``ignore`` are globs of what is never noted. The first miss is written
+    at once; ``pause`` is the time between two batches, in seconds, and grows while writing fails.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class Notebook:
         self._lost = 0
         self._guard = threading.Lock()
         self._stop = threading.Event()
+        self._fresh = threading.Event()
         self._ledger: Ledger | None = None
         self._trouble = ""
         self._thread = threading.Thread(target=self._run, name="wants", daemon=True)
@@ -62,6 +63,7 @@ class Notebook:
         for miss, times in rows:
             if is_want(miss.want) and not ignored(miss.want, self._ignore):
                 self._count((miss.repository, miss.want), times)
+        self._fresh.set()
 
     def _count(self, want: tuple[str, str], times: int) -> None:
         with self._guard:
@@ -73,6 +75,7 @@ class Notebook:
     def close(self) -> None:
         """Write what is left, or say it."""
         self._stop.set()
+        self._fresh.set()
         if self._open is not None:
             self._thread.join()
             self._write()
@@ -83,8 +86,14 @@ class Notebook:
 
     def _run(self) -> None:
         pause = self._pause
-        while not self._stop.wait(pause):
-            pause = self._pause if self._write() else min(2 * pause, _LONGEST_PAUSE)
+        while self._fresh.wait() and not self._stop.is_set():
+            self._fresh.clear()
+            if self._write():
+                pause = self._pause
+            else:
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                self._fresh.set()
+            self._stop.wait(pause)
 
     def _write(self) -> bool:
         """Write one batch; whether it worked. What could not be written waits on."""

@@ -37,7 +37,8 @@ def opener(ledger: Ledger, tmp_path: Path) -> Ledger:
 
 def test_batches_reach_the_ledger(ledger: Ledger, tmp_path: Path) -> None:
     said: list[str] = []
-    notebook = Notebook(lambda: opener(ledger, tmp_path), (), pause=0.05, say=said.append)
+    # The first batch waits for nothing, so that whoever looks finds what just failed.
+    notebook = Notebook(lambda: opener(ledger, tmp_path), (), pause=60, say=said.append)
     notebook.note([(LIB, 2)])
     until = time.monotonic() + 20
     while not kept(ledger) and time.monotonic() < until:

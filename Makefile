@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: help demo test lint bench soak lock clean
+.PHONY: help demo test lint bench soak dist lock clean
 
 help:
 	@echo "make demo    RPMs, a Java build and container images, end to end, on this machine"
@@ -12,6 +12,7 @@ help:
 	@echo "make lint    ruff, mypy --strict, import-linter"
 	@echo "make bench   speeds as ratios against named peers"
 	@echo "make soak    the long versions of the tests"
+	@echo "make dist    one archive that installs a zone on a machine without a network"
 	@echo "make lock    compute requirements.lock again"
 
 $(VENV)/.ready: requirements.lock pyproject.toml
@@ -50,6 +51,10 @@ bench: system-bench
 soak: system-test
 	@$(MAKE) --no-print-directory $(VENV)/.ready
 	$(BIN)/python -m pytest -m soak -n $(JOBS) --dist loadgroup --timeout 3600 $(ARGS)
+
+dist: system-demo
+	@$(MAKE) --no-print-directory $(VENV)/.ready
+	@.ci/dist $(BIN)
 
 lock:
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes \

@@ -20,6 +20,6 @@ class ByFixture(LoadScopeScheduling):
         name = file.rpartition("/")[2]
         if name in SITE:
             return "site"
-        if name in ("test_yum_shapes.py", "test_yum_chosen.py"):
+        if name in ("test_yum_shapes.py", "test_yum_chosen.py", "test_appliance.py"):
             return file
         return nodeid

@@ -1,0 +1,154 @@
+"""The archive of ``make dist`` on a machine without a network, under the real systemd."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import tools
+from tests.support.systemd import Machine
+from tests.support.zones import Zones
+
+ROOT = Path(__file__).resolve().parents[2]
+AS_SLUICE = "setpriv --reuid sluice --regid sluice --init-groups"
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built in a copy of the checkout, so that nothing is left in it."""
+    folder = tmp_path_factory.mktemp("dist") / "checkout"
+    ignored = shutil.ignore_patterns(".*", "dist", "build", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT, folder, ignore=ignored)
+    shutil.copytree(ROOT / ".ci", folder / ".ci")
+    tools.run([folder / ".ci" / "dist", Path(sys.executable).parent], cwd=folder, timeout=300)
+    [found] = (folder / "dist").glob("*.tar.gz")
+    return found
+
+
+@pytest.fixture(scope="module")
+def machine(archive: Path) -> Iterator[Machine]:
+    with Machine() as made:
+        made.copy(archive, "/root/sluice.tar.gz")
+        made.run("cd /root && tar xzf sluice.tar.gz && mv sluice-*/ archive")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def zones(tmp_path_factory: pytest.TempPathFactory) -> Zones:
+    folder = tmp_path_factory.mktemp("zones")
+    (folder / "vendor").mkdir()
+    (folder / "vendor" / "a.txt").write_text("first")
+    upstream = {"format": "files", "upstream": f"file://{folder}/vendor"}
+    return Zones(folder / "zones", {"tools": upstream})
+
+
+def cross(zones: Zones, machine: Machine, content: str) -> None:
+    (zones.folder.parent / "vendor" / "a.txt").write_text(content)
+    for words in (["sync"], ["pack"], ["send"]):
+        zones.out(*words)
+    for part in sorted((zones.outside / "outbox").iterdir()):
+        machine.copy(part, f"/var/lib/sluice/hq/inbox/.{part.name}")
+        machine.run(
+            f"cd /var/lib/sluice/hq/inbox && chown sluice: .{part.name}"
+            f" && mv .{part.name} {part.name}"
+        )
+        part.unlink()
+
+
+def served(machine: Machine, content: str) -> None:
+    machine.until(f"curl -fsS http://127.0.0.1:8080/files/tools/a.txt | grep -x {content}")
+
+
+def main_pid(machine: Machine) -> int:
+    return int(machine.run("systemctl show -P MainPID sluice@hq").stdout)
+
+
+def test_it_installs_runs_and_serves_without_a_network(machine: Machine, zones: Zones) -> None:
+    damaged = "cp -r /root/archive /root/damaged && echo >> /root/damaged/VERSION"
+    refused = machine.run(f"{damaged} && /root/damaged/install.sh", check=False)
+    assert refused.returncode == 1 and "carry it over again" in refused.stderr
+    said = machine.run("/root/archive/install.sh").stdout
+    assert "is installed in /opt/sluice/" in said
+    assert "installed already" in machine.run("/root/archive/install.sh").stdout
+
+    machine.copy(zones.folder / "root.json", "/root/root.json")
+    machine.run(
+        "install -o sluice /root/root.json /var/lib/sluice/root.json &&"
+        f" {AS_SLUICE} sluice"
+        " init inside /var/lib/sluice/hq --root /var/lib/sluice/root.json --stream hq"
+    )
+    machine.run("systemctl enable --now sluice@hq")
+    assert machine.run("systemctl is-active sluice@hq").stdout.strip() == "active"
+    cross(zones, machine, "first")
+    served(machine, "first")
+    fields = machine.run(
+        "journalctl -t sluice SLUICE_DUTY=receive -o json --output-fields=MESSAGE,SLUICE_DUTY"
+    ).stdout.splitlines()
+    assert any("published tools" in json.loads(line)["MESSAGE"] for line in fields)
+    # The children that parse hostile indexes run under the unit's rules as elsewhere.
+    assert "HELD" not in machine.journal()
+
+
+def test_it_survives_what_happens_to_services(machine: Machine, zones: Zones) -> None:
+    before = main_pid(machine)
+    machine.run("systemctl kill -s KILL --kill-who=main sluice@hq")
+    machine.until(f"test $(systemctl show -P MainPID sluice@hq) -gt 0 -a "
+                  f"$(systemctl show -P MainPID sluice@hq) -ne {before}")  # fmt: skip
+    machine.until("systemctl is-active sluice@hq")
+    served(machine, "first")
+
+    # A process that hangs is noticed by the watchdog.
+    machine.run(
+        "mkdir -p /etc/systemd/system/sluice@.service.d &&"
+        " printf '[Service]\\nWatchdogSec=3s\\nTimeoutAbortSec=2s\\n'"
+        " > /etc/systemd/system/sluice@.service.d/test.conf &&"
+        " systemctl daemon-reload && systemctl restart sluice@hq"
+    )
+    before = main_pid(machine)
+    machine.run(f"kill -STOP {before}")
+    machine.until("journalctl -u sluice@hq | grep -i 'watchdog timeout'")
+    machine.until("systemctl is-active sluice@hq")
+    served(machine, "first")
+    assert main_pid(machine) != before
+
+    machine.run("sed -i 's/8080/8081/' /var/lib/sluice/hq/zone.yaml && systemctl reload sluice@hq")
+    machine.until("curl -fsS http://127.0.0.1:8081/files/tools/a.txt")
+    machine.run("sed -i 's/8081/8080/' /var/lib/sluice/hq/zone.yaml && systemctl reload sluice@hq")
+    served(machine, "first")
+
+
+def test_an_upgrade_changes_the_program_and_never_a_zone(machine: Machine, zones: Zones) -> None:
+    """The same archive with another version number stands for the next release."""
+    machine.run(
+        "cp -r /root/archive /root/next && cd /root/next && echo 9.9.9 > VERSION &&"
+        " find . -type f ! -name SHA256SUMS | LC_ALL=C sort | xargs sha256sum > SHA256SUMS"
+    )
+    said = machine.run("/root/next/install.sh").stdout
+    assert "restart" in said and "to go back" in said
+    assert machine.run("readlink /opt/sluice/current").stdout.strip() == "9.9.9"
+    machine.run("systemctl restart sluice@hq")
+    cross(zones, machine, "second")
+    served(machine, "second")
+    back = re.search(r"ln -sfn (\S+) /opt/sluice/current", said)
+    assert back
+    machine.run(f"{back[0]} && systemctl restart sluice@hq")
+    served(machine, "second")
+    machine.run("systemctl stop sluice@hq")
+    assert machine.run("systemctl show -P Result sluice@hq").stdout.strip() == "success"
+
+
+def test_the_units_are_hardened() -> None:
+    unit = ROOT / "systemd" / "sluice@.service"
+    said = subprocess.run(
+        [tools.need("systemd-analyze"), "security", "--offline=yes", unit],
+        check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    found = re.search(r"exposure level for \S+: ([0-9.]+)", said)
+    assert found and float(found[1]) < 3.0, said

@@ -64,7 +64,8 @@ repositories:
     #boms: ["org.example:platform-bom:1.0"]  # all that these manage
     #projects: [builds/app/pom.xml]          # dependencies and plugins of these
     #include: {{sources: true, javadoc: false, signatures: false}} # beside every JAR; every file
-    #capture: {{listen: "127.0.0.1:8082"}}     # where builds outside find `sluice capture REPO`
+    #capture: {{listen: "0.0.0.0:8082", username: build, password_file: secrets/capture}}
+                                             # where builds outside find `sluice capture REPO`
   #vendor:
     #format: maven
     #upstream: {{nexus: "http://nexus.example.org:8081", repository: maven-releases}}

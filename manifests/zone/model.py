@@ -159,6 +159,14 @@ class Signers:
     check_packages: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Who may use something of ours. The password stands alone in its file."""
+
+    username: str
+    password_file: Path
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Maven:
     """What is asked of a Maven repository besides what builds were captured to need."""
@@ -175,6 +183,8 @@ class Maven:
     """Whether ``.asc`` files come along; needed to check signatures of packages."""
     listen: tuple[str, int] | None = None
     """Host and port of the capturing proxy that build servers use."""
+    login: Login | None = None
+    """What that proxy asks of them; None: nothing."""
 
     @property
     def asks(self) -> bool:

@@ -16,6 +16,7 @@ from mirror.maven.clients import Workplace
 from mirror.maven.machine import settled
 from mirror.maven.proxy import Proxy
 from mirror.maven.pull import Pull, Tally
+from mirror.rsync import read_secret
 from store.store import Store
 
 
@@ -23,7 +24,9 @@ from store.store import Store
 def capturing(
     store: Store, repository: zone.Repository, *, actor: str = "", listen: tuple[str, int] | None
 ) -> Iterator[tuple[Proxy, Pull]]:
-    """A proxy that makes roots of what it is asked for. ``listen`` None: a free loopback port.
+    """A proxy that makes roots of what it is asked for.
+
+    ``listen`` None: a free loopback port, for one build, without a login.
 
     Raises ConfigError for a repository that cannot be captured, StoreBusy.
     """
@@ -40,9 +43,11 @@ def capturing(
             remedy="write another `upstream`",
         )
     host, port = listen or ("127.0.0.1", 0)
+    login = repository.maven.login if listen else None
+    allowed = None if login is None else (login.username, read_secret(login.password_file))
     with (
         Pull.opened(store, settled(repository), actor=actor) as pull,
-        Proxy(store, repository.name, pull).serving(host, port) as proxy,
+        Proxy(store, repository.name, pull, allowed).serving(host, port) as proxy,
     ):
         yield proxy, pull
 

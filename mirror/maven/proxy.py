@@ -8,9 +8,12 @@ says why, since Maven and Gradle show that to whoever builds.
 from __future__ import annotations
 
 import asyncio
+import base64
+import hmac
 import logging
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -31,15 +34,25 @@ _log = logging.getLogger("sluice.capture")
 _THREADS = 32
 """Requests that may wait for the upstream at a time."""
 _READY_SECONDS = 30
+_CHALLENGE = {"WWW-Authenticate": 'Basic realm="Sluice", charset="UTF-8"'}
+_WRONG_SECONDS = 1.0
+_WARNED_SECONDS = 60.0
 
 
 class Proxy:
-    """Serves one repository. ``url`` is what a build is set to, with a slash at its end."""
+    """Serves one repository. ``url`` is what a build is set to, with a slash at its end.
 
-    def __init__(self, store: Store, name: str, pull: Pull) -> None:
+    ``login`` is the name and password that every request must bring (RFC 7617); None: nothing.
+    """
+
+    def __init__(
+        self, store: Store, name: str, pull: Pull, login: tuple[str, str] | None = None
+    ) -> None:
         self._store = store
         self._prefix = f"/maven/{name}/"
         self._pull = pull
+        self._login = None if login is None else ":".join(login).encode()
+        self._warned = float("-inf")
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="pull")
         self.url = ""
 
@@ -84,6 +97,8 @@ class Proxy:
             loop.close()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self._login is not None and not await self._may(request):
+            return _told(401, "this repository asks for a login", **_CHALLENGE)
         if request.method not in ("GET", "HEAD"):
             return _told(405, "this repository is read only", Allow="GET, HEAD")
         raw = request.raw_path.partition("?")[0]
@@ -119,6 +134,25 @@ class Proxy:
         except errors.SluiceError as error:
             _log.error("%s", error)
             return _told(500, error.what)
+
+    async def _may(self, request: web.BaseRequest) -> bool:
+        """Whether the request has the login. A wrong one waits, so that nobody tries many."""
+        kind, _, given = request.headers.get("Authorization", "").partition(" ")
+        if kind.lower() != "basic":
+            return False  # clients ask without it first
+        try:
+            found = base64.b64decode(given.strip(), validate=True)
+        except ValueError:
+            found = b""
+        if hmac.compare_digest(found, self._login or b""):
+            return True
+        if time.monotonic() - self._warned > _WARNED_SECONDS:
+            self._warned = time.monotonic()
+            _log.warning(
+                "a wrong login at %s from %s", self._prefix, printable(str(request.remote))
+            )
+        await asyncio.sleep(_WRONG_SECONDS)
+        return False
 
     def _file(self, path: str, found: Fetched) -> web.StreamResponse:
         headers = {"Content-Type": content_type(path), "ETag": f'"{found.digest}"'}

@@ -7,11 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,10 +18,10 @@ from manifests.formats.base import Missing, Request, SendBytes, SendEntry
 from store.store import Store
 from store.views import StoredView
 from tests.support import tools
-from tests.support.drive import ROOT, Outside
+from tests.support.drive import Outside
 from tests.support.javaproject import PLUGINS, java_project, plugin
 from tests.support.maven import artifact, help_plugin, jar, mvn, place, pom
-from tests.support.mavenweb import DebianRepository, Layers, MavenWeb, Said
+from tests.support.mavenweb import DebianRepository, Layers, MavenWeb
 
 
 class Served:
@@ -279,32 +274,6 @@ def test_the_newest_build_of_a_snapshot_follows(tmp_path: Path) -> None:
             tree = {entry.path for entry in store.tree(newest.snapshot.tree).entries()}
         assert {path for path in second if path != index} <= tree
         assert index not in tree
-
-
-def test_a_standing_proxy_serves_build_servers(tmp_path: Path) -> None:
-    files = artifact("org.example:tool:1.0")
-    jar = place("org.example:tool:1.0", ".jar")
-    web = MavenWeb(files, odd={jar: Said(200, files[jar], before=0.2)})
-    port = tools.free_port()
-    with web.serving():
-        zone = outside(tmp_path, web, capture={"listen": f"127.0.0.1:{port}"})
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sluice", "-z", zone.folder, "capture", "central"],
-            cwd=ROOT, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
-        try:
-            assert process.stdout is not None
-            url = process.stdout.readline().split()[-1]
-            assert url == f"http://127.0.0.1:{port}/maven/central/"
-            with urllib.request.urlopen(url + jar) as answer:
-                assert answer.read() == files[jar]
-            time.sleep(0.1)
-        finally:
-            process.terminate()
-            process.wait(30)
-        assert process.returncode == 143
-    assert roots(zone) == {jar: "captured"}
 
 
 def test_a_bom_whose_content_cannot_be_told_still_comes(tmp_path: Path, debian: MavenWeb) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from manifests.errors import ConfigError
 from manifests.formats import FORMATS
-from manifests.zone import Maven, Nexus, OutsideZone, Repository, Upstream, parse
+from manifests.zone import Login, Maven, Nexus, OutsideZone, Repository, Upstream, parse
 
 FOLDER = Path("/zone")
 
@@ -87,6 +87,14 @@ def test_a_whole_folder_or_module() -> None:
         "format: maven, upstream: system, boms: ['a:b:jar:1']",
         "format: maven, upstream: system, capture: {listen: here}",
         "format: maven, upstream: system, capture: {}",
+        "format: maven, upstream: system, capture: {username: u, password_file: f}",
+        "format: maven, upstream: system, capture: {listen: '127.0.0.1:1', username: u}",
+        "format: maven, upstream: system, capture: {listen: '127.0.0.1:1', password_file: f}",
+        "format: maven, upstream: system, capture: {listen: '127.0.0.1:1', password: p}",
+        "format: maven, upstream: system,"
+        " capture: {listen: '127.0.0.1:1', username: 'u:v', password_file: f}",
+        "format: maven, upstream: system,"
+        " capture: {listen: '0.0.0.0:1', username: u, password_file: f, anonymous: true}",
         "format: maven, upstream: 'file:///srv/maven', artifacts: ['a:b:1']",
         "format: maven, upstream: 'rsync://h/m/', capture: {listen: '127.0.0.1:1'}",
     ],
@@ -96,3 +104,22 @@ def test_mistakes_are_told_with_their_line(text: str) -> None:
         repository(text)
     assert "line" in caught.value.where
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "192.0.2.1", "build.example.org"])
+def test_no_network_gets_a_capture_without_a_login_by_mistake(host: str) -> None:
+    start = f"format: maven, upstream: system, capture: {{listen: '{host}:8082'"
+    with pytest.raises(ConfigError) as caught:
+        repository(f"{start}}}")
+    assert "password_file" in caught.value.remedy and "anonymous" in caught.value.remedy
+    with pytest.raises(ConfigError):
+        repository(f"{start}, anonymous: false}}")
+    assert repository(f"{start}, anonymous: true}}").maven.login is None
+    found = repository(f"{start}, username: build, password_file: secrets/capture}}").maven
+    assert found.login == Login("build", FOLDER / "secrets/capture")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "[::1]", "localhost"])
+def test_this_machine_alone_needs_no_login(host: str) -> None:
+    found = repository(f"format: maven, upstream: system, capture: {{listen: '{host}:8082'}}")
+    assert found.maven.login is None and found.maven.listen is not None

@@ -72,7 +72,8 @@ def _allowed(gate: Gate, where: InRepository, entry: Entry) -> bool:
 
 def prepare(store: Store, edition: Edition, where: InRepository, answer: SendEntry) -> Ready:
     """Work out the head. Raises BlobMissing."""
-    entry = answer.entry
+    entry, body = answer.entry, answer.body
+    size = entry.size if body is None else len(body)
     file = str(store.blobs.path(entry.digest))
     young = time.time() - edition.published < YOUNG
     modified = 0 if young and not answer.immutable else int(edition.published)
@@ -83,20 +84,21 @@ def prepare(store: Store, edition: Edition, where: InRepository, answer: SendEnt
         immutable=answer.immutable or where.live is None,
         extra=answer.headers,
     )
-    alone = answer.immutable or answer.negotiated
+    alone = answer.immutable or answer.negotiated or body is not None
     marks = where.live is not None and not alone and _has_companions(edition, entry.path)
     return Ready(
         digest=entry.digest,
-        size=entry.size,
+        size=size,
         file=file,
         repository=where.name,
         path=entry.path,
         fields=fields,
-        head=full_head(fields, entry.size),
+        head=full_head(fields, size),
         modified=modified,
         marks=marks,
         identity=edition.identity,
         accept=answer.content_type if answer.negotiated else "",
+        body=body,
     )
 
 

@@ -73,6 +73,8 @@ class Ready:
     identity: int = 0
     accept: str = ""
     """A media type that a client must accept to get it; empty: everybody may."""
+    body: bytes | None = None
+    """What is sent instead of the file's bytes."""
 
     @property
     def etag(self) -> str:
@@ -123,7 +125,7 @@ def file_reply(ready: Ready, headers: Headers, *, head_only: bool) -> Reply:
     """200, 206, 304 or 416, as the conditions of the request say (section 13.2.2)."""
     if _not_modified(headers, ready.etag, ready.modified):
         return Reply(304, status_line(304) + ready.fields)
-    wanted = None if head_only else headers.get("Range")
+    wanted = None if head_only or ready.body is not None else headers.get("Range")
     if wanted is not None and _if_range(headers, ready):
         span = _span(wanted, ready.size)
         if span is None:
@@ -137,6 +139,8 @@ def file_reply(ready: Ready, headers: Headers, *, head_only: bool) -> Reply:
             return Reply(206, status_line(206) + ready.fields + fields, body, count)
     if head_only:
         return Reply(200, ready.head)
+    if ready.body is not None:
+        return Reply(200, ready.head, ready.body, ready.size)
     return Reply(200, ready.head, Span(ready.file, ready.size, 0, ready.size), ready.size)
 
 

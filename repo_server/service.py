@@ -37,6 +37,7 @@ from repo_server.misses import Miss, Misses, missed
 from repo_server.ready import (
     Ready,
     Reply,
+    Span,
     bytes_reply,
     file_reply,
     stream_reply,
@@ -93,7 +94,7 @@ class RepoService:
         for name in _CONDITIONS:
             if name in headers:
                 return None
-        body = self._bodies.get(ready.digest)
+        body = ready.body if ready.body is not None else self._bodies.get(ready.digest)
         if body is None or not site.gate.allow("", ready.repository, ready.path, ready.digest):
             return None
         if ready.marks:
@@ -380,7 +381,8 @@ class RepoService:
         if ready.marks:
             self._marks.put(call.peer, ready.repository, ready.path, ready.identity)
         reply = file_reply(ready, call.headers, head_only=head_only)
-        if reply.status != 200 or head_only or ready.size > self.limits.small:
+        whole = reply.status == 200 and isinstance(reply.body, Span)
+        if not whole or ready.size > self.limits.small:
             return reply
         body = self._bodies.get(ready.digest)
         if body is None:

@@ -260,7 +260,8 @@ class SendEntry:
     ``immutable``: the name stands for the content (a package, a hashed index),
     so caches may keep it; otherwise clients must revalidate. ``headers`` are the same for
     every client. ``negotiated``: only for clients that accept ``content_type``; the format
-    answers the others otherwise.
+    answers the others otherwise. ``body`` is sent instead of the entry's bytes: what follows
+    from them alone and is small, such as a checksum.
     """
 
     entry: Entry
@@ -268,6 +269,7 @@ class SendEntry:
     immutable: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
     negotiated: bool = False
+    body: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

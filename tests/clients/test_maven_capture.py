@@ -36,11 +36,11 @@ class Served:
         if path in self._derived:
             return self._derived[path]
         answer = self._format.answer(Request(path), self._view)
+        if isinstance(answer, SendEntry) and answer.body is not None:
+            return answer.body
         if isinstance(answer, SendEntry):
             with self._view.open(path) as file:
                 return file.read()
-        if isinstance(answer, SendBytes) and answer.status == 200:
-            return answer.body
         assert isinstance(answer, Missing | SendBytes) or path.endswith("/")
         return None
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manifests.formats.base import Before, Derived, Missing, Request, SendBytes, SendEntry
+from manifests.formats.base import Before, Derived, Missing, Request, SendEntry
 from manifests.formats.maven import metadata
 from manifests.formats.maven.derive import RULES
 from manifests.formats.maven.metadata import Metadata
@@ -199,7 +199,8 @@ def served() -> MemoryView:
 def test_every_file_has_every_checksum(path: str, algorithm: str) -> None:
     view = served()
     answer = MAVEN.answer(Request(f"{path}.{algorithm}"), view)
-    assert isinstance(answer, SendBytes)
+    assert isinstance(answer, SendEntry) and answer.body is not None
+    assert answer.immutable == (path != HOME)
     assert answer.body.decode() == hashlib.new(algorithm, view.files[path]).hexdigest()
 
 
@@ -209,7 +210,7 @@ def test_an_upstreams_own_checksum_file_is_answered_in_our_form() -> None:
     value = hashlib.sha1(files[path]).hexdigest()
     files[f"{path}.sha1"] = f"SHA1({path})= {value.upper()}\n".encode()
     answer = MAVEN.answer(Request(f"{path}.sha1"), MemoryView(files))
-    assert isinstance(answer, SendBytes)
+    assert isinstance(answer, SendEntry) and answer.body is not None
     assert answer.body.decode() == value
 
 

@@ -14,7 +14,6 @@ from manifests.formats.base import (
     Missing,
     Problem,
     Request,
-    SendBytes,
     SendEntry,
     Signed,
     Signer,
@@ -100,9 +99,11 @@ class MavenFormat(StaticFormat):
         summed = checksum_of(path)
         if summed is not None:
             file, algorithm = summed
-            if not file.startswith(PRIVATE) and _there(view, file) is not None:
+            of = None if file.startswith(PRIVATE) else _there(view, file)
+            if of is not None:
                 # Ours also where the upstream's own lies in the tree: one form for all clients.
-                return SendBytes(view.checksum(file, algorithm).encode(), "text/plain")
+                value = view.checksums([of], algorithm)[0].encode()
+                return SendEntry(of, "text/plain", self.immutable(file), body=value)
         if entry is not None:
             if _there(view, path) is None:
                 return Missing()

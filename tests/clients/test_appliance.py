@@ -35,8 +35,8 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def machine(archive: Path) -> Iterator[Machine]:
     with Machine() as made:
-        made.copy(archive, "/root/sluice.tar.gz")
-        made.run("cd /root && tar xzf sluice.tar.gz && mv sluice-*/ archive")
+        made.copy(archive, "/srv/sluice.tar.gz")
+        made.run("cd /srv && tar xzf sluice.tar.gz && mv sluice-*/ archive")
         yield made
 
 
@@ -71,16 +71,16 @@ def main_pid(machine: Machine) -> int:
 
 
 def test_it_installs_runs_and_serves_without_a_network(machine: Machine, zones: Zones) -> None:
-    damaged = "cp -r /root/archive /root/damaged && echo >> /root/damaged/VERSION"
-    refused = machine.run(f"{damaged} && /root/damaged/install.sh", check=False)
+    damaged = "cp -r /srv/archive /srv/damaged && echo >> /srv/damaged/VERSION"
+    refused = machine.run(f"{damaged} && /srv/damaged/install.sh", check=False)
     assert refused.returncode == 1 and "carry it over again" in refused.stderr
-    said = machine.run("/root/archive/install.sh").stdout
+    said = machine.run("/srv/archive/install.sh").stdout
     assert "is installed in /opt/sluice/" in said
-    assert "installed already" in machine.run("/root/archive/install.sh").stdout
+    assert "installed already" in machine.run("/srv/archive/install.sh").stdout
 
-    machine.copy(zones.folder / "root.json", "/root/root.json")
+    machine.copy(zones.folder / "root.json", "/srv/root.json")
     machine.run(
-        "install -o sluice /root/root.json /var/lib/sluice/root.json &&"
+        "install -o sluice /srv/root.json /var/lib/sluice/root.json &&"
         f" {AS_SLUICE} sluice"
         " init inside /var/lib/sluice/hq --root /var/lib/sluice/root.json --stream hq"
     )
@@ -127,10 +127,10 @@ def test_it_survives_what_happens_to_services(machine: Machine, zones: Zones) ->
 def test_an_upgrade_changes_the_program_and_never_a_zone(machine: Machine, zones: Zones) -> None:
     """The same archive with another version number stands for the next release."""
     machine.run(
-        "cp -r /root/archive /root/next && cd /root/next && echo 9.9.9 > VERSION &&"
+        "cp -r /srv/archive /srv/next && cd /srv/next && echo 9.9.9 > VERSION &&"
         " find . -type f ! -name SHA256SUMS | LC_ALL=C sort | xargs sha256sum > SHA256SUMS"
     )
-    said = machine.run("/root/next/install.sh").stdout
+    said = machine.run("/srv/next/install.sh").stdout
     assert "restart" in said and "to go back" in said
     assert machine.run("readlink /opt/sluice/current").stdout.strip() == "9.9.9"
     machine.run("systemctl restart sluice@hq")

@@ -61,8 +61,8 @@ def read_oci_upstream(value: Value) -> Upstream:
             f"`{value.path}`: a registry does not speak rsync",
             "write https://registry.example.com, or file:///path of an OCI layout or archive",
         )
-    if upstream.transport == "file" and len(upstream.urls) > 1:
-        value.fail(f"`{value.path}` names several files", "make a repository of each")
+    if len(upstream.urls) > 1:
+        value.fail(f"`{value.path}` names several registries or files", "make a repository of each")
     return upstream
 
 

@@ -30,6 +30,9 @@ from store.records import Hold, RootKind
 from store.signatures import image_keys
 from store.store import Store
 
+_OLD = 7 * zone.DAY
+"""Seconds."""
+
 
 @contextmanager
 def registry_source(
@@ -116,6 +119,8 @@ class RegistrySource:
         """See ``Source``. What failed is told in ``status`` until it no longer does."""
         if not self._outcome.failed:
             self._source.committed(tree)
+        else:
+            _forget_old(self._folder)
         self._tell()
 
     def _begin(self, previous: TreeView | None) -> OciCrawl:
@@ -183,6 +188,13 @@ def _wanted(text: str, rules: Sequence[ImageRule]) -> ImageRule:
         return rule
     platforms = dict.fromkeys(each for other in others for each in other.platforms)
     return replace(rule, platforms=tuple(platforms))
+
+
+def _forget_old(folder: Path) -> None:
+    """Remove halves of downloads that nobody went on with for a week."""
+    for item in folder.iterdir() if folder.is_dir() else ():
+        if time.time() - item.lstat().st_mtime > _OLD and not item.is_dir():
+            item.unlink()
 
 
 def _public(entries: dict[str, Entry]) -> dict[str, Entry]:

@@ -120,6 +120,14 @@ def test_a_layer_that_another_repository_brought_is_not_asked_for(
     assert shared.digest in other.blobs()
     assert f"GET /v2/right/blobs/{shared.digest} 200" not in registry.requests()
 
+    # Nor is it asked for twice within one repository.
+    before = len(registry.requests())
+    both = ImageMirror(open_store(tmp_path / "fresh"), images(registry.url, "left", "right"))
+    assert both.sync().problems == ()
+    asked = [line for line in registry.requests()[before:] if shared.digest in line]
+    assert len(asked) == 1
+    assert len([path for path in both.paths() if shared.hex in path]) == 2
+
 
 def test_docker_images_artifacts_and_zstd_layers_come_byte_for_byte(
     registry: Registry, tmp_path: Path

@@ -302,3 +302,40 @@ def test_images_that_nobody_asks_for_any_more_are_no_loss() -> None:
     outcome, view = mirror(registry, "one", previous=before)
     assert tags_of(view) == {"one:v1"}
     assert outcome.expected == {tag_path("two", "v1")}
+
+
+def test_a_layer_that_many_images_share_is_asked_for_once() -> None:
+    registry = MemoryRegistry()
+    for name in ("one", "two", "three"):
+        registry.image(name, "v1", b"shared", name.encode())
+    outcome, view = mirror(registry, "one", "two", "three")
+    assert outcome.problems == []
+    assert len([url for url in registry.asked if digest(b"shared") in url]) == 1
+    for name in ("one", "two", "three"):
+        assert view.files[blob_path(name, digest(b"shared"))] == b"shared"
+
+
+def test_a_shared_layer_that_one_image_does_not_give_comes_from_another() -> None:
+    registry = MemoryRegistry()
+    for name in ("one", "two", "three"):
+        registry.image(name, "v1", b"shared", name.encode())
+    for name in ("one", "two"):
+        registry.answers[f"v2/{name}/blobs/{digest(b'shared')}"] = None
+    outcome, view = mirror(registry, "one", "two", "three")
+    assert outcome.problems == []
+    assert tags_of(view) == {"one:v1", "two:v1", "three:v1"}
+    registry.answers[f"v2/three/blobs/{digest(b'shared')}"] = (b"forged", {})
+    outcome, view = mirror(registry, "one", "two", "three")
+    assert set(outcome.failed) == {"one:v1", "two:v1", "three:v1"}
+
+
+def test_what_docker_1_13_cannot_pull_is_told_of_lists_too() -> None:
+    registry = MemoryRegistry()
+    docker = registry.push(
+        "app", "docker", manifest(CONFIG, b"l", media_type=media.DOCKER_MANIFEST), CONFIG, b"l"
+    )
+    oci = registry.image("app", "oci", b"layer")
+    for tag, child in (("good", docker), ("bad", oci)):
+        registry.push("app", tag, index(row(child), media_type=media.DOCKER_LIST))
+    outcome, _ = mirror(registry, "app", clients=("docker-1.13",))
+    assert set(told(outcome)) == {"app:oci", "app:bad"}

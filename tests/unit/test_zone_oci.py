@@ -94,7 +94,11 @@ def test_what_cannot(settings: str, what: str) -> None:
 
 def test_upstreams() -> None:
     assert repository("images: [a]", "file:///images/x.tar").upstream.transport == "file"
-    for upstream in ("rsync://h/m/", "[file:///a, file:///b]"):
+    for upstream in (
+        "rsync://h/m/",
+        "[file:///a, file:///b]",
+        "[https://a.example.org, https://b.example.org]",
+    ):
         with pytest.raises(ConfigError):
             repository("images: [a]", upstream)
 

@@ -89,7 +89,7 @@ class DocumentNote:
 class BlobNote:
     """A config or a layer."""
 
-    image: Image
+    row: Descriptor
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,17 +146,17 @@ def by_digest(note: DocumentNote, digest: str, size: int | None) -> Wanted:
     )
 
 
-def blob(image: Image, row: Descriptor) -> Wanted:
+def blob(image: str, row: Descriptor) -> Wanted:
     """A config or a layer."""
     algorithm, digits = split_digest(row.digest)
     return Wanted(
-        blob_path(image.name, row.digest),
-        f"v2/{image.name}/blobs/{row.digest}",
+        blob_path(image, row.digest),
+        f"v2/{image}/blobs/{row.digest}",
         digests={algorithm: digits},
         size=row.size,
         required=False,
         alone=True,
-        note=BlobNote(image),
+        note=BlobNote(row),
     )
 
 

@@ -7,10 +7,10 @@ from manifests.formats.oci.document import Document, Index
 
 
 def obstacle(client: str, found: Document) -> str:
-    """Why ``client`` cannot pull an image, in a few words; "" if it can, as far as is known.
+    """Why ``client`` cannot pull what has this document, in a few words; "" if it can.
 
-    Docker 1.13 knows schema 2 and its lists; it calls an OCI index "not found", and unpacks no
-    zstd layer.
+    Docker 1.13 knows schema 2 with Docker's own configs, and its lists; it calls an OCI index "not
+    found", and unpacks no zstd layer.
     """
     if client != "docker-1.13":
         return ""
@@ -18,6 +18,8 @@ def obstacle(client: str, found: Document) -> str:
         return "" if found.media_type == media.DOCKER_LIST else "it is an OCI index"
     if found.media_type != media.DOCKER_MANIFEST:
         return "it is an OCI image"
+    if found.config.media_type != media.DOCKER_CONFIG:
+        return "it is no image of Docker's"
     if any(media.compression(layer.media_type) == "zstd" for layer in found.layers):
         return "it has zstd layers"
     return ""

@@ -46,8 +46,10 @@ from manifests.formats.oci.graph import Graph
 from manifests.formats.oci.layout import (
     FACTS,
     attached_tags,
+    blob_path,
     is_image,
     is_tag,
+    locate,
     manifest_path,
     shown,
     tag_path,
@@ -102,6 +104,9 @@ class OciCrawl:
             yield from self._referred(wanted, note, result)
         elif isinstance(note, BlobNote):
             self.graph.fail(wanted.path, failure(result).removeprefix(f"{wanted.path}: "))
+            place = locate(self.graph.another(wanted.path, note.row))
+            if place is not None:
+                yield asking.blob(place.image, note.row)
 
     def facts(self) -> Iterable[tuple[str, bytes]]:
         """What was left out, and which registry this stands for."""
@@ -262,7 +267,8 @@ class OciCrawl:
                     self.graph.fail(path, f"{row.digest} is said to have {row.size} bytes")
                     return
             for row in found.blobs:
-                yield asking.blob(image, row)
+                if self.graph.needs(blob_path(image.name, row.digest), row):
+                    yield asking.blob(image.name, row)
         if self._asked.referrers:
             yield from self._look_for_referrers(ReferrersNote(image, digest))
 

@@ -31,6 +31,36 @@ class Graph:
     referrers: dict[str, dict[str, None]] = field(default_factory=lambda: defaultdict(dict))
     """What refers to a manifest: paths of tags and of manifests."""
 
+    shared: dict[tuple[str, int], dict[str, None]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
+    """By digest and stated size of a blob: its paths in all images that need it."""
+
+    def needs(self, path: str, row: Descriptor) -> bool:
+        """Note that a blob is needed at ``path``; whether it must be asked for there.
+
+        What several images need is asked for in one of them, as long as that does not fail.
+        """
+        paths = self.shared[row.digest, row.size]
+        fresh = path not in paths
+        asked = any(other not in self.failed for other in paths)
+        paths[path] = None
+        return fresh and not asked
+
+    def another(self, path: str, row: Descriptor) -> str:
+        """Where else to ask for a blob that ``path`` did not give; "" for nowhere."""
+        paths = self.shared[row.digest, row.size]
+        return next((other for other in paths if other not in self.failed), "")
+
+    def share(self, entries: Mapping[str, Entry]) -> Iterator[Entry]:
+        """Entries of blobs that came for another image, or only for another one."""
+        for paths in self.shared.values():
+            found = next((entries[path] for path in paths if path in entries), None)
+            for path in paths if found is not None else ():
+                if path not in entries and found is not None:
+                    self.failed.pop(path, None)
+                    yield Entry(path, found.digest, found.size)
+
     def fail(self, path: str, what: str) -> None:
         """The first reason stands."""
         self.failed.setdefault(path, what)

@@ -110,6 +110,8 @@ class _Settling:
         self._entries = dict(entries)
         for path, (digest, size) in seen.graph.arrived.items():
             self._entries[path] = Entry(path, digest, size)
+        for entry in list(seen.graph.share(self._entries)):
+            self._entries[entry.path] = entry
         self._previous = previous
         self._before = facts.Facts() if previous is None else facts.read(previous)
         self._out = Outcome()
@@ -144,7 +146,7 @@ class _Settling:
                 self._fail(name, what, self._trusted(tree, path), path)
             else:
                 complete.append(path)
-                self._warn(name, path)
+                self._warn(image.name, name, path)
         self._take(image, tree, complete)
         if image.lists and image.unlisted and not image.gone:
             self._unlisted(image, tree)
@@ -180,11 +182,12 @@ class _Settling:
                     self._before.left_out[place.image]
                 )
 
-    def _warn(self, name: str, path: str) -> None:
+    def _warn(self, image: str, name: str, path: str) -> None:
         """Say which clients cannot pull it."""
         for client in self._asked.clients:
-            found = self._graph.documents[self._graph.tags.get(path, path)]
-            what = obstacle(client, found)
+            places = dict.fromkeys(self._graph.closure(image, path))
+            found = [self._graph.documents[p] for p in places if p in self._graph.documents]
+            what = next((said for each in found if (said := obstacle(client, each))), "")
             if what:
                 self._note(name, f"{client} cannot pull it: {what}")
 

@@ -67,7 +67,7 @@ def authenticate(state: TrustState, copies: Copies) -> Authentic:
     if manifest.parity.algorithm != "none":
         raise MalformedManifest(f"unknown parity {manifest.parity.algorithm!r}")
     rows = parse_parts(copies.table, manifest.parity.parts)
-    return Authentic(copies, trusted, release, Known(manifest, release.manifest, rows))
+    return Authentic(copies, trusted, release, Known.of(manifest, release.manifest, rows))
 
 
 class Admission:
@@ -151,8 +151,8 @@ class Admission:
         facts = _facts(known)
         claims: dict[int, Digest] = {}
         for other in self.known.values():
-            if other.manifest.epoch == manifest.epoch and other.digest != known.digest:
-                claims.update(_facts(other).claims())
+            if other.epoch == known.epoch and other.digest != known.digest:
+                claims.update(other.claims)
         try:
             return judge(self.state, trusted, release, facts, now=self._now, known=claims)
         except ForkedStream as error:
@@ -184,10 +184,7 @@ class Admission:
             tx.event("orders.unknown", manifest.stream, count=len(manifest.orders))
 
     def _have(self, epoch: int, sequence: int) -> bool:
-        return any(
-            (k.manifest.epoch, k.manifest.sequence) == (epoch, sequence)
-            for k in self.known.values()
-        )
+        return any(known.order == (epoch, sequence) for known in self.known.values())
 
     def _hold(self, tx: WriteTransaction, verdict: Held, known: Known, letter: str) -> None:
         reason = verdict.reason

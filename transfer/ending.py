@@ -16,7 +16,7 @@ KEEP = 5
 
 def is_over(store: Store, tx: ReadTransaction, known: Known, newest: Known) -> bool:
     """Whether no part of a bundle is needed any more."""
-    if known.manifest.kind == "heartbeat":
+    if known.heartbeat:
         return not known.missing_parts()
     if known.order > newest.order:
         return False
@@ -32,30 +32,26 @@ def is_settled(tx: ReadTransaction, known: Known, newest: Known) -> bool:
     in another bundle, even a late one. A snapshot below the ``retain`` floor is given up
     only when the newest one of its repository is complete, since that may rest on it.
     """
-    stream = known.manifest.stream
     if known.order > newest.order:
-        return known.manifest.kind == "heartbeat"
+        return known.heartbeat
     for row in known.manifest.state.rows:
-        if tx.snapshot(stream, row.repository, row.serial) is not None:
+        if tx.snapshot(known.stream, row.repository, row.serial) is not None:
             continue
         last = newest.manifest.state.row(row.repository)
         if last is None:
             continue
         if row.serial >= newest.manifest.retain.get(row.repository, 1):
             return False
-        if tx.snapshot(stream, row.repository, last.serial) is None:
+        if tx.snapshot(known.stream, row.repository, last.serial) is None:
             return False
     return True
 
 
 def close(tx: WriteTransaction, known: Known, now: datetime) -> None:
     """Remember that a bundle is imported."""
-    manifest = known.manifest
-    tx.update_bundle(manifest.stream, manifest.epoch, manifest.sequence, imported=now)
-    if manifest.kind != "heartbeat":
-        tx.event(
-            "bundle.imported", manifest.stream, epoch=manifest.epoch, sequence=manifest.sequence
-        )
+    tx.update_bundle(known.stream, known.epoch, known.sequence, imported=now)
+    if not known.heartbeat:
+        tx.event("bundle.imported", known.stream, epoch=known.epoch, sequence=known.sequence)
 
 
 def let_go(tx: WriteTransaction, bundles: Sequence[Known], newest: Known) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property, partial
 
 from manifests.bundle import Copies, Manifest, PartRow, parse_parts
 from manifests.bundle.parts import MAX_TABLE
@@ -25,13 +26,22 @@ class PartState(StrEnum):
     DONE = "done"
 
 
-@dataclass(slots=True)
+@dataclass(eq=False)
 class Known:
-    """One authentic bundle of an inside."""
+    """One authentic bundle of an inside. Its manifest is read when it is first asked for,
+    since of all that ever came only few matter."""
 
-    manifest: Manifest
+    stream: str
+    epoch: int
+    sequence: int
+    previous: Digest | None
+    kind: str
     digest: Digest
-    rows: tuple[PartRow, ...]
+    """Of its manifest."""
+    parts: int
+    read: Callable[[], Manifest] = field(repr=False)
+    rows: tuple[PartRow, ...] = ()
+    """Only while it is open."""
     done: set[int] = field(default_factory=set)
     """Parts of which nothing more is needed."""
     here: set[int] = field(default_factory=set)
@@ -43,19 +53,49 @@ class Known:
     pinned: bool = True
     """Its blobs are kept although perhaps no snapshot names them."""
 
+    @classmethod
+    def of(cls, manifest: Manifest, digest: Digest, rows: tuple[PartRow, ...]) -> Known:
+        """A bundle that has just come."""
+        return cls(
+            manifest.stream,
+            manifest.epoch,
+            manifest.sequence,
+            manifest.previous,
+            manifest.kind,
+            digest,
+            len(rows),
+            lambda: manifest,
+            rows,
+        )
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """Raises BlobMissing, MalformedManifest."""
+        return self.read()
+
     @property
     def name(self) -> str:
-        return f"{self.manifest.epoch}/{self.manifest.sequence}"
+        return f"{self.epoch}/{self.sequence}"
 
     @property
     def order(self) -> tuple[int, int]:
         """Epoch and sequence."""
-        return self.manifest.epoch, self.manifest.sequence
+        return self.epoch, self.sequence
+
+    @property
+    def heartbeat(self) -> bool:
+        return self.kind == "heartbeat"
+
+    @property
+    def claims(self) -> dict[int, Digest]:
+        """Which manifest stands at which sequence, by this one."""
+        claims = {self.sequence: self.digest}
+        return claims if self.previous is None else claims | {self.sequence - 1: self.previous}
 
     @property
     def key(self) -> str:
         """The beginning of its pins and holds."""
-        return f"in:{self.manifest.stream}:{self.manifest.epoch}:{self.manifest.sequence}"
+        return f"in:{self.stream}:{self.epoch}:{self.sequence}"
 
     def pins(self) -> tuple[str, str]:
         """The keys of its pins: its documents, and what its index lists."""
@@ -77,11 +117,20 @@ def load_known(store: Store, tx: ReadTransaction, stream: str) -> dict[Digest, K
     found = {}
     pinned = {pin.key for pin in tx.pins()}
     for record in tx.bundles(stream):
-        manifest = read_manifest(store, record.manifest)
-        known = Known(manifest, record.manifest, (), imported=record.imported is not None)
+        known = Known(
+            stream,
+            record.epoch,
+            record.sequence,
+            Digest(record.previous) if record.previous else None,
+            record.kind,
+            record.manifest,
+            record.parts,
+            partial(read_manifest, store, record.manifest),
+            imported=record.imported is not None,
+        )
         if not known.imported:
-            table = store.small(manifest.part_table.digest, MAX_TABLE)
-            known.rows = parse_parts(table, manifest.parity.parts)
+            table = store.small(known.manifest.part_table.digest, MAX_TABLE)
+            known.rows = parse_parts(table, record.parts)
             known.done = {
                 part.index
                 for part in tx.parts(stream, record.epoch, record.sequence)
@@ -133,13 +182,11 @@ def record_bundle(
 
 def set_part(tx: WriteTransaction, known: Known, row: PartRow, state: PartState) -> None:
     """Remember how far an inside has come with a part."""
-    manifest = known.manifest
     tx.set_part(
         PartRecord(
-            manifest.stream, manifest.epoch, manifest.sequence, row.part, "", row.length,
-            row.digest, state,
+            known.stream, known.epoch, known.sequence, row.part, "", row.length, row.digest, state
         )
-    )  # fmt: skip
+    )
 
 
 def note_waiting(store: Store, bundles: Iterable[Known]) -> None:
@@ -149,11 +196,8 @@ def note_waiting(store: Store, bundles: Iterable[Known]) -> None:
         for known in bundles:
             if known.imported:
                 continue
-            manifest = known.manifest
-            before = {
-                part.index: part.state
-                for part in tx.parts(manifest.stream, manifest.epoch, manifest.sequence)
-            }
+            parts = tx.parts(known.stream, known.epoch, known.sequence)
+            before = {part.index: part.state for part in parts}
             for row in known.rows:
                 state = PartState.WAITING if row.part in known.here else PartState.MISSING
                 state = PartState.DONE if row.part in known.done else state

@@ -151,11 +151,11 @@ class Missing:
 def newest_whole(tx: ReadTransaction, bundles: Iterable[Known], newest: Known) -> Known | None:
     """The newest bundle of the epoch whose state is wholly here as snapshots."""
     for known in sorted(bundles, key=lambda known: known.order, reverse=True):
-        if known.order > newest.order or known.order[0] != newest.order[0]:
+        if known.heartbeat or known.order > newest.order or known.epoch != newest.epoch:
             continue
         rows = known.manifest.state.rows
-        stored = (tx.snapshot(known.manifest.stream, row.repository, row.serial) for row in rows)
-        if known.manifest.kind != "heartbeat" and all(
+        stored = (tx.snapshot(known.stream, row.repository, row.serial) for row in rows)
+        if all(
             have is not None and have.snapshot.tree == row.tree
             for have, row in zip(stored, rows, strict=True)
         ):

@@ -218,7 +218,7 @@ def _claimed(run: _Run, look: _Look) -> tuple[Known, int] | None:
     known = run.known.get(record.manifest)
     if known is None and look.manifest is not None:
         known = run.known.get(look.manifest)
-    if known is None or record.part > known.manifest.parity.parts:
+    if known is None or record.part > known.parts:
         return None
     if known.imported:
         return known, record.part
@@ -371,7 +371,7 @@ def _note(run: _Run) -> None:
     ]
     note_alarms(run.store, run.stream, bundles, run.admission.state, claims, run.now)
     end_repaired(run.store, run.stream.name)
-    if sum(known.manifest.kind == "heartbeat" for known in bundles) > HEARTBEATS:
+    if sum(known.heartbeat for known in bundles) > HEARTBEATS:
         with run.store.ledger.write() as tx:
             forget_old(tx, run.stream.name)
 

@@ -1,0 +1,50 @@
+"""Hundreds of bundles over links that lose, repeat, reorder, rename and delay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.links import Crossing, Link, Tally, memory_folder
+
+
+def cross(tmp_path: Path, link: Link, bundles: int, **options: int) -> Tally:
+    with memory_folder(tmp_path) as folder:
+        crossing = Crossing(folder, link, **options)  # type: ignore[arg-type]
+        try:
+            crossing.run(bundles)
+            crossing.repeat(min(20, len(crossing.delivered)))
+            return crossing.tally
+        finally:
+            crossing.close()
+
+
+@pytest.mark.parametrize(
+    ("link", "options"),
+    [
+        (Link(0.15), {"seed": 1, "full": 12}),
+        (Link(0.2, burst=6), {"seed": 2, "full": 12}),
+        (Link(0.1, burst=3), {"seed": 3, "resend": 4, "full": 0}),
+        (Link(0.05), {"seed": 4, "window": 2, "full": 0}),
+    ],
+    ids=["loss", "bursts", "resend", "window"],
+)
+def test_what_a_link_loses_costs_time_and_never_truth(
+    tmp_path: Path, link: Link, options: dict[str, int]
+) -> None:
+    tally = cross(tmp_path, link, 24, **options)
+    assert tally.lost > 0
+    assert tally.held > 0
+    assert tally.late + tally.twice > 0
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("burst", [0, 4])
+@pytest.mark.parametrize("loss", [0.01, 0.1, 0.3])
+def test_hundreds_of_bundles(tmp_path: Path, loss: float, burst: float, seed: int) -> None:
+    options = {"seed": seed, "full": 40, "resend": 7 * (seed % 2), "window": seed % 3}
+    tally = cross(tmp_path, Link(loss, burst), 250, **options)
+    assert tally.bundles == 251
+    assert tally.lost > 0

@@ -14,6 +14,8 @@ from manifests.digest import Digest
 from manifests.formats.base import TreeView
 from manifests.formats.oci.approval import Approval
 from manifests.formats.oci.crawl import OciCrawl
+from manifests.formats.oci.document import Descriptor
+from manifests.formats.oci.layout import split_digest
 from manifests.formats.oci.outcome import Outcome
 from manifests.formats.oci.rules import ImageRule, rule_of
 from manifests.tree import PRIVATE, Entry
@@ -134,7 +136,13 @@ class RegistrySource:
         referrers = asked.referrers or bool(self._keys)
         asked = replace(asked, images=tuple(rules), referrers=referrers)
         self._crawl = OciCrawl(replace(spec, options={**spec.options, **asked.options}), previous)
+        room = self._store.blobs.free_bytes() - self._store.reserve_free
+        self._crawl.fits = lambda row: row.size <= room or self._is_here(row)
         return self._crawl
+
+    def _is_here(self, row: Descriptor) -> bool:
+        algorithm, digits = split_digest(row.digest)
+        return algorithm == "sha256" and self._store.blobs.has(Digest(digits))
 
     def _refuse(self, outcome: Outcome) -> None:
         failed = [f"{name}: {what}" for name, what in outcome.failed.items()]

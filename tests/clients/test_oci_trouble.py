@@ -72,6 +72,13 @@ def test_a_layer_of_another_size(site: Site) -> None:
     site.fails(f"{layer.digest}: {layer.size + 1} bytes come, {layer.size} were promised")
 
 
+def test_a_layer_that_claims_to_be_larger_than_the_disk(site: Site) -> None:
+    _, layer = site.bad()
+    image = site.layout.image("bad\n", layers=[replace(layer, size=1 << 60)])
+    site.registry.push("bad", image, "v1")
+    site.fails(f"{layer.digest} is said to have {1 << 60} bytes")
+
+
 def test_a_layer_of_other_bytes(site: Site) -> None:
     _, layer = site.bad()
     data = bytearray(site.layout.read(layer))

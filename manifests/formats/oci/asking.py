@@ -189,6 +189,7 @@ def failure(result: Result) -> str:
 
 
 def digest_of(wanted: Wanted) -> str:
+    """The digest that was promised for it."""
     algorithm, digits = next(iter(wanted.digests.items()))
     return f"{algorithm}:{digits}"
 

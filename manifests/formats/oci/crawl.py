@@ -10,7 +10,7 @@ the store has by its digest is asked of nobody, so that a tag that did not move 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from manifests.errors import ConfigError, FormatError
 from manifests.formats.base import (
@@ -78,6 +78,8 @@ class OciCrawl:
         self._previous = previous
         self.images: dict[str, Image] = {}
         self.graph = Graph()
+        self.fits: Callable[[Descriptor], bool] = lambda row: row.size <= MAX_BLOB
+        """Whether a blob of that size can be kept; a lie must not hold the other images up."""
         self.uncatalogued = ""
         """Why the registry's catalog could not be read to its end."""
         self.bad_names: list[str] = []
@@ -263,8 +265,9 @@ class OciCrawl:
                     yield asking.by_digest(child, row.digest, row.size)
         else:
             for row in found.blobs:
-                if row.size > MAX_BLOB:
-                    self.graph.fail(path, f"{row.digest} is said to have {row.size} bytes")
+                if not self.fits(row):
+                    what = f"{row.digest} is said to have {row.size} bytes, more than there is room"
+                    self.graph.fail(path, f"{what} for")
                     return
             for row in found.blobs:
                 if self.graph.needs(blob_path(image.name, row.digest), row):

@@ -14,6 +14,7 @@ command line prints these as one line each and exits with ``exit_code``.
      |    +-- ClockAhead                    a bundle is dated after our clock
      |    +-- ExpiredDocument               a signed document is past its expiry
      |    +-- IncompleteBundle              parts or blobs have not arrived
+     |    +-- MediumFull                    a person has to change the medium
      +-- UpstreamError                      an upstream did not give what was asked
      |    +-- UpstreamUnreachable
      |    +-- UpstreamRefused               wrong password, module, status 4xx
@@ -104,6 +105,10 @@ class ExpiredDocument(HeldError):
 
 class IncompleteBundle(HeldError):
     """Parts or blobs of a bundle have not arrived."""
+
+
+class MediumFull(HeldError):
+    """A removable medium is full; a person inserts the next one."""
 
 
 class UpstreamError(SluiceError):

@@ -18,6 +18,7 @@ from manifests.zone import InsideStream, InsideZone, OutsideStream, OutsideZone
 from mirror.commit import last_sync
 from sluice.commands.trust import stream_keys
 from sluice.context import Context
+from sluice.volumes import read_taken
 from store.ledger import ReadTransaction
 from store.records import BundleRecord, Hold, Publication
 from transfer.alarms import silence
@@ -129,7 +130,15 @@ def _stream(
     else:
         result["root"] = _inside_root(tx, stream, now, warnings)
         result["incomplete"] = [bundle.sequence for bundle in bundles if bundle.imported is None]
+        result["volumes"] = _volumes(tx, stream)
     return result
+
+
+def _volumes(tx: ReadTransaction, stream: InsideStream) -> dict[str, Any] | None:
+    if stream.carrier != "media":
+        return None
+    taken = read_taken(tx, stream.name)
+    return {"last": taken.last, "wanted": [number for number, _ in taken.wanted()]}
 
 
 def _outside_root(

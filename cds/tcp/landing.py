@@ -17,6 +17,7 @@ from pathlib import Path
 
 from cds.aside import discard
 from cds.base import check_name, printable
+from cds.room import require_room
 from cds.tcp.frames import NO_TRANSFER, Frame, Kind
 from manifests import errors
 from manifests.durable import Durable, DurableFile
@@ -59,16 +60,8 @@ class Field:
             self.files.unlink(path)
 
     def require_room(self, size: int, name: str) -> None:
-        """Raise ``NoSpace`` unless ``size`` bytes, and one more file, may be written."""
-        status = os.statvfs(self.folder)
-        free = status.f_bavail * status.f_frsize
-        if free - size < self._reserve:
-            raise errors.NoSpace(
-                f"no room for {name}: {format_bytes(size)} would leave less than"
-                f" {format_bytes(self._reserve)} free",
-                where=str(self.folder),
-                remedy="free space on this disk, then have the bundle sent again",
-            )
+        """Raise ``NoSpace`` unless ``size`` bytes may be written."""
+        require_room(self.folder, size, self._reserve, name)
 
     def require_few(self) -> None:
         """Raise ``NoSpace`` if too many files wait to be imported."""

@@ -19,7 +19,7 @@ from manifests.zone.model import (
 from manifests.zone.reader import Section, Value, nearest
 from manifests.zone.urls import read_listen, read_target
 
-CARRIERS = ("file", "tcp")
+CARRIERS = ("file", "tcp", "media")
 MIN_PART_SIZE = 1 << 16
 """Smallest ``part_size`` in bytes: one stripe of parity."""
 
@@ -29,10 +29,12 @@ _TCP_BOTH = ("timeout", "tls")
 _SENDING: Mapping[str, tuple[str, ...]] = {
     "file": ("outbox", "retain", *NAME_KEYS),
     "tcp": ("to", "rate", "repeat", *_TCP_BOTH),
+    "media": ("folder", "volume"),
 }
 _RECEIVING: Mapping[str, tuple[str, ...]] = {
     "file": ("inbox", "after", "done", "settle", *NAME_KEYS),
     "tcp": ("listen", "inbox", "connections", "max_part", *_TCP_BOTH),
+    "media": ("folder", "volume", "inbox"),
 }
 SENDING_KEYS = tuple(dict.fromkeys(key for keys in _SENDING.values() for key in keys))
 RECEIVING_KEYS = tuple(dict.fromkeys(key for keys in _RECEIVING.values() for key in keys))
@@ -47,6 +49,8 @@ class Sending(TypedDict):
     retain: Retain | None
     names: PartNames
     tcp: TcpSending | None
+    media: Path | None
+    volume: int | None
 
 
 class Receiving(TypedDict):
@@ -59,21 +63,33 @@ class Receiving(TypedDict):
     settle: float
     names: PartNames
     tcp: TcpListening | None
+    media: Path | None
+    volume: int | None
 
 
-def read_sending(section: Section, folder: Path) -> Sending:
+def read_sending(section: Section, folder: Path, part_size: int) -> Sending:
     """The carrier of an outside's stream. Raises ConfigError."""
     carrier = _carrier(section, _SENDING)
     tcp = _tcp_sending(section, folder) if carrier == "tcp" else None
-    outbox = None
+    outbox = media = volume = None
     if carrier == "file":
         outbox = section.need("outbox", lambda v: v.file(folder), "outbox")
+    if carrier == "media":
+        media = section.need("folder", lambda v: v.file(folder), "/media/x")
+        volume = section.need("volume", lambda v: v.size(2 * MIN_PART_SIZE), "25GB")
+        if volume < part_size + MIN_PART_SIZE:
+            section.at("volume").fail(
+                f"a volume of {volume} bytes has no room for a part of {part_size} bytes",
+                "make `part_size` smaller or `volume` larger",
+            )
     return Sending(
         carrier=carrier,
         outbox=outbox,
         retain=section.get("retain", _retain, None),
         names=read_part_names(section, ".tar"),
         tcp=tcp,
+        media=media,
+        volume=volume,
     )
 
 
@@ -81,10 +97,13 @@ def read_receiving(section: Section, folder: Path, name: str) -> Receiving:
     """The carrier of an inside's stream. Raises ConfigError."""
     carrier = _carrier(section, _RECEIVING)
     tcp = _tcp_listening(section, folder) if carrier == "tcp" else None
-    if carrier == "tcp":
-        inbox = section.get("inbox", lambda v: v.file(folder), folder / "inbox" / name)
-    else:
+    media = None
+    if carrier == "media":
+        media = section.need("folder", lambda v: v.file(folder), "/media/x")
+    if carrier == "file":
         inbox = section.need("inbox", lambda v: v.file(folder), "inbox")
+    else:
+        inbox = section.get("inbox", lambda v: v.file(folder), folder / "inbox" / name)
     after = After(section.get("after", lambda v: v.choice(tuple(After)), "delete"))
     done = section.get("done", lambda v: v.file(folder), None)
     if after is After.MOVE and done is None:
@@ -105,6 +124,8 @@ def read_receiving(section: Section, folder: Path, name: str) -> Receiving:
         settle=section.get("settle", Value.duration, 2.0 if carrier == "file" else 0.0),
         names=read_part_names(section, ""),  # a guard may have renamed parts
         tcp=tcp,
+        media=media,
+        volume=section.get("volume", lambda v: v.size(1), None),
     )
 
 

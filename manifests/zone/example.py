@@ -103,6 +103,11 @@ streams:
     #repeat: 64MiB                           # send so much again after a broken connection
     #timeout: 60s                            # give up when nothing goes away for so long
     #tls: {{cert: keys/out.pem, key: keys/out.key, pin: keys/in.pem}} # pin: the other's certificate
+  #discs:
+    #carrier: media                          # parts are files on media that a person carries
+    #folder: /media/x                        # a medium is there, or volumes pile up
+    #volume: 25GB                            # the most that goes on one
+    #part_size: 1GiB
 """
 
 _INSIDE = """
@@ -131,6 +136,11 @@ streams:
     #max_part: 16GiB                         # refuse larger ones
     #timeout: 60s                            # drop a peer that brings no whole frame for so long
     #tls: {{cert: keys/in.pem, key: keys/in.key, pin: keys/out.pem}} # pin: the other's certificate
+  #discs:
+    #carrier: media                          # parts are files on media that a person brings
+    #folder: /media/x
+    #volume: 25GB                            # take no more than that from one; default: all
+    #root: trust/discs.json
 
 # Upstream signatures that are checked again here, with keys that a person brought in.
 require:

@@ -285,6 +285,9 @@ class OutsideStream:
     outbox: Path | None = None
     """Of the carrier ``file``."""
     tcp: TcpSending | None = None
+    media: Path | None = None
+    """Where the carrier ``media`` writes volumes of at most ``volume`` bytes."""
+    volume: int | None = None
     part_size: int = GIB
     repositories: tuple[str, ...] = ()
     """Names of the repositories that cross; always written out."""
@@ -305,10 +308,14 @@ class InsideStream:
     name: str
     carrier: str
     inbox: Path
-    """Where parts lie: for ``tcp`` those that came."""
+    """Where parts lie until they are imported."""
     root: Path
     """The pinned root of trust."""
     tcp: TcpListening | None = None
+    media: Path | None = None
+    """Where media of the carrier ``media`` appear."""
+    volume: int | None = None
+    """Bytes that are taken of one of its volumes at most."""
     after: After = After.DELETE
     done: Path | None = None
     """Where ``After.MOVE`` moves parts to; set if, and only if, that is chosen."""

@@ -240,11 +240,12 @@ def _stream(name: str, value: Value, folder: Path, repositories: Collection[str]
             )
         return wanted
 
+    part_size = section.get("part_size", lambda v: v.size(MIN_PART_SIZE), GIB)
     return OutsideStream(
         name=name,
-        **read_sending(section, folder),
+        **read_sending(section, folder, part_size),
         keys=section.get("keys", lambda v: v.file(folder), folder / "keys" / name),
-        part_size=section.get("part_size", lambda v: v.size(MIN_PART_SIZE), GIB),
+        part_size=part_size,
         repositories=section.get(
             "repositories", lambda v: v.one_or_some(known_repository), tuple(repositories)
         ),

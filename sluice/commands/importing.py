@@ -12,10 +12,17 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
 from cds.base import Inlet
-from manifests.errors import SluiceError
+from manifests.errors import HeldError, NoSpace, SluiceError
 from manifests.units import format_bytes
 from manifests.zone import InsideStream
-from sluice.carriers import inlet_of, listening, take_what_comes, tell_problems
+from sluice.carriers import (
+    Slot,
+    inlet_of,
+    listening,
+    slot_of,
+    take_what_comes,
+    tell_problems,
+)
 from sluice.commands.trust import stream_of
 from sluice.context import Context
 from sluice.errors import report as report_error
@@ -26,6 +33,8 @@ from transfer.arrivals import Report, Verdict
 
 _RESCAN = 30.0
 """Seconds between two looks: network file systems tell nobody of new files."""
+_LOOK_FOR_MEDIA = 5.0
+"""The same where a person inserts media."""
 
 
 def register(commands: Any) -> None:
@@ -63,11 +72,20 @@ def _once(context: Context, stream: InsideStream, said: set[str]) -> int:
         return error.exit_code
     if listener is not None:
         tell_problems(stream.name, listener, said)
-    return _look(context, stream, inlet_of(context, stream), said, once=True)
+    inlet, slot = inlet_of(context, stream), slot_of(context, stream)
+    if slot is not None:
+        return _look_at_media(context, stream, inlet, slot, said, once=True)
+    return _look(context, stream, inlet, said, once=True)
 
 
 def _look(
-    context: Context, stream: InsideStream, inlet: Inlet, said: set[str], *, once: bool
+    context: Context,
+    stream: InsideStream,
+    inlet: Inlet,
+    said: set[str],
+    *,
+    once: bool,
+    slot: Slot | None = None,
 ) -> int:
     """One look into the inbox. What is in ``said`` is not said again."""
     progress = Progress(stream.name, "to read")
@@ -81,7 +99,42 @@ def _look(
         return error.exit_code
     progress.done()
     _tell(stream.name, report, inlet, said, once=once)
-    return report.exit_code
+    code = report.exit_code
+    return code if slot is None else max(code, _tell_volumes(stream, slot, report, said))
+
+
+def _look_at_media(
+    context: Context, stream: InsideStream, inlet: Inlet, slot: Slot, said: set[str], *, once: bool
+) -> int:
+    """Take volumes in and import, as often as the import makes room for more."""
+    while True:
+        before = slot.intake.parts
+        trouble: SluiceError | None = None
+        try:
+            slot.take()
+        except SluiceError as error:
+            trouble = error
+        code = _look(context, stream, inlet, said, once=once, slot=slot)
+        if trouble is None:
+            return code
+        if not isinstance(trouble, NoSpace) or slot.intake.parts == before:
+            if f"{stream.name} {trouble}" not in said:
+                said.add(f"{stream.name} {trouble}")
+                report_error(trouble, about=stream.name)
+            return max(code, trouble.exit_code)
+
+
+def _tell_volumes(stream: InsideStream, slot: Slot, report: Report, said: set[str]) -> int:
+    for name, why in slot.intake.foreign():
+        print(f"{stream.name}: left alone: {name}: {why}", file=sys.stderr)
+    wanted = slot.wanted(report)
+    for number, why in wanted:
+        line = f"{stream.name}: volume {number} is still wanted{why and f' ({why})'}"
+        if line not in said:
+            said.add(line)
+            print(f"sluice: {line}", file=sys.stderr)
+            print(f"  -> insert it into {stream.media}; any order will do", file=sys.stderr)
+    return HeldError.exit_code if wanted else 0
 
 
 def _tell(name: str, report: Report, inlet: Inlet, said: set[str], *, once: bool) -> None:
@@ -146,6 +199,7 @@ def _watch(context: Context, streams: list[InsideStream], said: set[str]) -> int
             for stream in streams
         }
         inlets = {stream.name: inlet_of(context, stream) for stream in streams}
+        slots = {stream.name: slot_of(context, stream) for stream in streams}
         for stream in streams:
             if stream.inbox.is_dir():
                 observer.schedule(_Wake(wake), str(stream.inbox))
@@ -160,9 +214,15 @@ def _watch(context: Context, streams: list[InsideStream], said: set[str]) -> int
                     inlet, listener = inlets[stream.name], listeners[stream.name]
                     if listener is not None:
                         tell_problems(stream.name, listener, said)
-                    _look(context, stream, inlet, said, once=False)
+                    slot = slots[stream.name]
+                    if slot is None:
+                        _look(context, stream, inlet, said, once=False)
+                    else:
+                        _look_at_media(context, stream, inlet, slot, said, once=False)
                     if inlet.waiting().settling:
                         pause = min(pause, stream.settle)
+                    if slot is not None:
+                        pause = min(pause, _LOOK_FOR_MEDIA)
                 wake.wait(pause)
                 wake.clear()
         except KeyboardInterrupt:

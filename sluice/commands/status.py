@@ -43,6 +43,9 @@ def _print(status: dict[str, Any]) -> None:
     if streams:
         print()
         print(table([("stream", *steps), *streams]))
+    for name, stream in status["streams"].items():
+        for number in (stream.get("volumes") or {}).get("wanted", ()):
+            print(f"\n{name}: volume {number} is still wanted")
     rows = [("repository", "format", "live" if status["zone"] == "inside" else "snapshot", "")]
     for name, repository in status["repositories"].items():
         rows.append((name, repository["format"] or "-", *_repository(repository)))

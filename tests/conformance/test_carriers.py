@@ -13,6 +13,7 @@ import pytest
 
 from cds.base import Arrival, Inlet, Outlet
 from cds.filedrop import FileInbox, FileOutbox
+from cds.media import Begun, Intake, MediaOutbox
 from cds.tcp import TcpOutlet
 from manifests import errors
 from manifests.zone import After, PartNames, Retain, TcpSending
@@ -32,6 +33,7 @@ class Carrier:
     """What lies in the outlet reaches the inlet."""
     names_cross: bool = True
     stays_out: bool = False
+    expires: bool = True
     lies_out: bool = True
     """Whether what was offered waits somewhere to be carried."""
 
@@ -61,18 +63,36 @@ def _tcp(folder: Path, stack: ExitStack) -> Carrier:
         lambda: listening.wait_quiet(1.0, 0.1),
         names_cross=False,
         lies_out=False,
+        expires=False,
     )
 
 
 @pytest.fixture(
-    params=["moving", "mirroring", "renaming", "marking", "keeping", "archiving", "tcp"]
+    params=["moving", "mirroring", "renaming", "marking", "keeping", "archiving", "tcp", "media"]
 )
 def carrier(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Carrier]:
     with ExitStack() as stack:
         if request.param == "tcp":
             yield _tcp(tmp_path, stack)
+        elif request.param == "media":
+            yield _media(tmp_path)
         else:
             yield _file_carrier(request.param, tmp_path)
+
+
+def _media(folder: Path) -> Carrier:
+    out, within = folder / "out", folder / "in"
+    out.mkdir()
+    outlet = MediaOutbox(Seam(), out, "hq", 1 << 30, last=Begun(), begun=lambda last: None)
+    intake = Intake(Seam(), out, within, "hq")
+    within.mkdir()
+    inlet = FileInbox(Seam(), within, folder / "quarantine", settle=0.0)
+
+    def carry() -> None:
+        outlet.close()
+        intake.take({})
+
+    return Carrier(outlet, inlet, carry, names_cross=False, stays_out=True, expires=False)
 
 
 def _file_carrier(kind: str, tmp_path: Path) -> Carrier:
@@ -210,7 +230,7 @@ def test_what_cannot_be_sent_is_refused_by_name(carrier: Carrier, tmp_path: Path
 def test_only_what_was_sent_and_is_old_expires(carrier: Carrier, tmp_path: Path) -> None:
     for name in ("old", "young", "unknown"):
         carrier.outlet.offer(name, _part(tmp_path, name, 10))
-    if not carrier.lies_out:
+    if not carrier.expires:
         assert carrier.outlet.expire(1000, {"old": 900}) == []
         return
     assert carrier.outlet.expire(1000, {"old": 900, "young": 990, "gone": 1}) == ["old"]

@@ -354,7 +354,7 @@ def test_the_example_is_valid_as_written_and_with_everything_on(
     assert max(map(len, text.splitlines())) <= 100
     everything = re.sub(r"(?m)^( *)#(?=[a-z])", r"\1", text)
     full = parse(everything, FOLDER, FORMATS)
-    assert list(full.streams) == [stream or "hq", "remote"]
+    assert list(full.streams) == [stream or "hq", "remote", "discs"]
 
 
 def test_the_example_shows_every_key() -> None:

@@ -34,6 +34,16 @@ def test_tcp_on_both_sides() -> None:
     assert stream.settle == 0.0
 
 
+def test_media_on_both_sides() -> None:
+    words = "carrier: media, folder: /media/x, volume: 25GB"
+    out = parse(OUT % words, FOLDER, ())
+    inside = parse(IN % words, FOLDER, ())
+    assert isinstance(out, OutsideZone) and isinstance(inside, InsideZone)
+    assert (out.streams["hq"].media, out.streams["hq"].volume) == (Path("/media/x"), 25 * 10**9)
+    assert inside.streams["hq"].media == Path("/media/x")
+    assert inside.streams["hq"].inbox == FOLDER / "inbox" / "hq"
+
+
 @pytest.mark.parametrize(
     ("text", "what", "remedy"),
     [
@@ -46,10 +56,15 @@ def test_tcp_on_both_sides() -> None:
         (OUT % 'carrier: tcp, to: "h:1", tls: {cert: a}', "lacks the key `key`", "key.pem"),
         (OUT % 'carrier: tcp, to: "h:1", listen: "h:1"', "inside zone", ""),
         (OUT % "carrier: file, outbox: o, rate: 1MiB", "of no use", "carrier: tcp"),
+        (OUT % "carrier: file, outbox: o, volume: 1GB", "of no use", "carrier: media"),
+        (OUT % "carrier: media, folder: f", "lacks the key `volume`", "25GB"),
+        (OUT % "carrier: media, volume: 25GB", "lacks the key `folder`", "/media/x"),
+        (OUT % "carrier: media, folder: f, volume: 1GB", "no room for a part", "part_size"),
         (IN % "carrier: tcp", "lacks the key `listen`", "127.0.0.1:9000"),
         (IN % 'carrier: tcp, listen: "h:1", connections: 0', "cannot be 0", "1 to 256"),
         (IN % 'carrier: tcp, listen: "h:1", settle: 1s', "of no use", "carrier: file"),
-        (IN % "carrier: udp", "no carrier 'udp'", "file, tcp"),
+        (IN % "carrier: media, folder: f, after: keep", "of no use", "carrier: file"),
+        (IN % "carrier: udp", "no carrier 'udp'", "file, media, tcp"),
     ],
 )
 def test_mistakes_name_what_to_write(text: str, what: str, remedy: str) -> None:

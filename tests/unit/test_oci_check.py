@@ -113,7 +113,9 @@ def test_media_types_must_be_those_that_were_stated() -> None:
     lying = index(row(IMAGE) | {"mediaType": media.DOCKER_MANIFEST})
     ((required, path, what),) = problems(tree(IMAGE, lying))
     assert required and path == manifest_path("app", digest(lying))
-    assert f"it is {media.OCI_MANIFEST}, announced as {media.DOCKER_MANIFEST}" in what
+    assert what == (
+        f"{digest(IMAGE)} is {media.OCI_MANIFEST}, this index says {media.DOCKER_MANIFEST}"
+    )
 
 
 def test_layers_that_are_compressed_in_another_way_are_worth_a_word() -> None:

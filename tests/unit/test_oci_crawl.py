@@ -102,9 +102,10 @@ def test_a_list_that_never_ends_is_left(monkeypatch: pytest.MonkeyPatch) -> None
             return b'{"tags": ["v1"]}', {"link": f'<{url}x>; rel="next"'}
         return registry(url, wanted)
 
-    spec = Spec("r", options=Asked(images=(ImageRule("app"),)).options)
-    run = drive(OciCrawl(spec, None), endless)
-    assert tag_path("app", "v1") in run.files
+    crawl = OciCrawl(Spec("r", options=Asked(images=(ImageRule("app"),)).options), None)
+    drive(crawl, endless)
+    outcome = crawl.outcome({})
+    assert outcome.failed == {"app": "its list of tags: it has more than 20 pages"}
     assert len([url for url in registry.asked if "tags/list" in url]) == 20
 
 
@@ -339,3 +340,59 @@ def test_what_docker_1_13_cannot_pull_is_told_of_lists_too() -> None:
         registry.push("app", tag, index(row(child), media_type=media.DOCKER_LIST))
     outcome, _ = mirror(registry, "app", clients=("docker-1.13",))
     assert set(told(outcome)) == {"app:oci", "app:bad"}
+
+
+def test_a_maze_of_indexes_is_walked_once() -> None:
+    registry = MemoryRegistry()
+    leaf = registry.image("app", "", b"layer")
+    level = [leaf]
+    for depth in range(4):
+        level = [
+            registry.push(
+                "app",
+                "",
+                index(*[row(data) for data in level] * 3, annotations={"n": f"{depth}{n}"}),
+            )
+            for n in range(25)
+        ]
+    for number, data in enumerate(level):
+        registry.push("app", f"v{number}", data)
+    outcome, view = mirror(registry, "app")
+    assert outcome.problems == []
+    assert len(tags_of(view)) == 25
+
+
+def test_chains_of_tagged_indexes_are_refused_where_they_get_too_deep() -> None:
+    registry = MemoryRegistry()
+    data = registry.image("app", "t000", b"layer")
+    for number in range(1, 200):
+        data = registry.push("app", f"t{number:03}", index(row(data)))
+    outcome, view = mirror(registry, "app")
+    assert tags_of(view) == {f"app:t{number:03}" for number in range(5)}
+    assert len(outcome.failed) == 195
+
+
+def test_one_image_without_an_answer_about_referrers_says_nothing_of_the_others() -> None:
+    registry = MemoryRegistry(api=True)
+    made = {}
+    for name in ("a", "b", "c"):
+        data = registry.image(name, "v1", name.encode())
+        subject = {"mediaType": media.OCI_MANIFEST, "digest": digest(data), "size": len(data)}
+        made[name] = registry.push(name, "", manifest(b"{}", b"s", subject=subject), b"{}", b"s")
+    first = digest(registry.tags["a"]["v1"])
+    registry.answers[f"v2/a/referrers/{first}"] = (b"<html>", {})
+    outcome, view = mirror(registry, "a", "b", "c", referrers=True)
+    assert list(outcome.failed) == [f"a@{first}"]
+    for name in ("b", "c"):
+        assert manifest_path(name, digest(made[name])) in view.files
+
+
+def test_what_one_index_leaves_out_another_may_want() -> None:
+    registry = MemoryRegistry()
+    amd, arm = (registry.image("app", "", name) for name in (b"amd", b"arm"))
+    registry.push("app", "v1", index(row(amd, "linux/amd64"), row(arm, "linux/arm64")))
+    registry.push("app", "v2", index(row(arm)))
+    rule = ImageRule("app", platforms=("linux/amd64",))
+    outcome, view = mirror(registry, rule)
+    assert outcome.failed == {}
+    assert manifest_path("app", digest(arm)) in view.files

@@ -28,7 +28,10 @@ MAX_DOCUMENTS = 100_000
 """Manifests of one image."""
 PAGE = 1000
 MOST_PAGES = 10_000
+MOST_SHOWN = 100
+"""Names that are no names, of one list."""
 GONE = (404, 410)
+REFUSED = (401, 403)
 _IS_NEXT = re.compile(r"""(?i);\s*rel\s*=\s*["']?next\b""")
 _ACCEPT = {"accept": ", ".join(media.ACCEPTED)}
 
@@ -183,7 +186,7 @@ def failure(result: Result) -> str:
         return ""
     if result.status in GONE:
         return "the registry does not have it"
-    if result.status in (401, 403):
+    if result.status in REFUSED:
         return f"the registry does not give it to us (status {result.status})"
     return f"the registry answered {result.status}"
 

@@ -13,7 +13,7 @@ from manifests.errors import FormatError
 from manifests.formats.base import Problem, Severity, TreeView
 from manifests.formats.bounded import compression
 from manifests.formats.oci import document, facts, media
-from manifests.formats.oci.document import Descriptor, Index
+from manifests.formats.oci.document import Descriptor, Document, Index
 from manifests.formats.oci.layout import (
     FACTS,
     Folder,
@@ -64,6 +64,8 @@ class _Image:
         self._facts = known
         self._unnamed: set[str] = set()
         self._indexes: dict[str, list[str]] = {}
+        self._kinds: dict[str, str] = {}
+        """Media types of manifests, or what is wrong with them: many indexes may name the same."""
 
     def look(self, entry: Entry, place: Place) -> Iterator[Problem]:
         """One file."""
@@ -87,12 +89,21 @@ class _Image:
         if self._view.lookup(manifest_path(self._image, f"sha512:{digits}")) is None:
             yield Problem(entry.path, "its manifest is not among those of the image")
 
-    def _manifest(self, entry: Entry, place: Place) -> Iterator[Problem]:
+    def _read(self, path: str) -> Document | FormatError:
+        """A manifest, or what is wrong with it."""
+        found: Document | FormatError
         try:
-            with self._view.open(entry.path) as file:
-                found = document.read(file, entry.path)
+            with self._view.open(path) as file:
+                found = document.read(file, path)
         except FormatError as error:
-            yield Problem(entry.path, error.what)
+            found = error
+        self._kinds[path] = found.what if isinstance(found, FormatError) else found.media_type
+        return found
+
+    def _manifest(self, entry: Entry, place: Place) -> Iterator[Problem]:
+        found = self._read(entry.path)
+        if isinstance(found, FormatError):
+            yield Problem(entry.path, found.what)
             return
         if isinstance(found, Index):
             self._indexes[place.reference] = [row.digest for row in found.manifests]
@@ -109,7 +120,9 @@ class _Image:
 
     def _children(self, path: str, found: Index) -> Iterator[Problem]:
         absent, here = [], 0
-        for row in found.manifests:
+        for row in {
+            (row.digest, row.media_type, row.size): row for row in found.manifests
+        }.values():
             other = self._view.lookup(manifest_path(self._image, row.digest))
             if other is not None:
                 here += 1
@@ -127,11 +140,11 @@ class _Image:
 
     def _child(self, path: str, other: Entry, row: Descriptor) -> Iterator[Problem]:
         yield from self._size(path, other, row)
-        try:
-            with self._view.open(other.path) as file:
-                document.read(file, other.path, row.media_type)
-        except FormatError as error:
-            yield Problem(path, f"{row.digest}, which it names: {error.what}")
+        if other.path not in self._kinds:
+            self._read(other.path)
+        kind = self._kinds[other.path]
+        if kind != row.media_type:
+            yield Problem(path, f"{row.digest} is {kind}, this index says {row.media_type}")
 
     def _blob(self, path: str, other: Entry, row: Descriptor) -> Iterator[Problem]:
         yield from self._size(path, other, row)

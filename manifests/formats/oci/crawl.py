@@ -10,9 +10,10 @@ the store has by its digest is asked of nobody, so that a tag that did not move 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from manifests.errors import ConfigError, FormatError
+from manifests.errors import ConfigError, FormatError, MalformedIndex
 from manifests.formats.base import (
     Absent,
     Found,
@@ -31,7 +32,9 @@ from manifests.formats.oci.asking import (
     MAX_BLOB,
     MAX_DOCUMENTS,
     MOST_PAGES,
+    MOST_SHOWN,
     PAGE,
+    REFUSED,
     BlobNote,
     DocumentNote,
     Image,
@@ -87,7 +90,7 @@ class OciCrawl:
         """Whether the registry lists referrers itself; None: not known yet."""
         self._unasked: list[ReferrersNote] = []
         self._outcome: Outcome | None = None
-        self._pages = 0
+        self._pages: Counter[str] = Counter()
 
     def start(self) -> Iterator[Wanted | LeftOut]:
         if any(rule.is_glob for rule in self._asked.images):
@@ -156,6 +159,7 @@ class OciCrawl:
             return
         try:
             names = asking.names(result, "tags" if image is not None else "repositories")
+            follow = self._next(wanted.url, result)
         except FormatError as error:
             if image is None:
                 self.uncatalogued = f"its catalog: {error.what}"
@@ -163,15 +167,16 @@ class OciCrawl:
                 image.unlisted = f"its list of tags: {error.what}"
                 yield from self._by_name(image)
             return
-        follow = self._next(wanted.url, result)
         if image is None:
             for name in names:
                 if not is_image(name):
-                    self.bad_names.append(shown(name))
+                    if len(self.bad_names) < MOST_SHOWN:
+                        self.bad_names.append(shown(name))
                 elif any(rule.is_glob and rule.matches(name) for rule in self._asked.images):
                     yield from self._begin(name)
         else:
-            image.bad_tags += [shown(tag) for tag in names if not is_tag(tag)]
+            bad = [shown(tag) for tag in names if not is_tag(tag)]
+            image.bad_tags += bad[: MOST_SHOWN - len(image.bad_tags)]
             image.listed.update(tag for tag in names if is_tag(tag))
         if follow:
             yield asking.page(follow, image)
@@ -198,13 +203,13 @@ class OciCrawl:
             yield asking.by_tag(DocumentNote(image, tag=True), tag)
 
     def _next(self, url: str, result: Found | Unchanged) -> str:
-        """The next page of a list; a registry whose pages never end is left at some point."""
-        self._pages += 1
-        return (
-            asking.following(url, result.headers.get("link", ""))
-            if self._pages < MOST_PAGES
-            else ""
-        )
+        """The next page of a list. Raises MalformedIndex for one that does not end."""
+        follow = asking.following(url, result.headers.get("link", ""))
+        name = url.partition("?")[0]
+        self._pages[name] += 1
+        if follow and self._pages[name] >= MOST_PAGES:
+            raise MalformedIndex(f"it has more than {MOST_PAGES} pages", where=name)
+        return follow
 
     # --- manifests
 
@@ -289,8 +294,9 @@ class OciCrawl:
         for row in found.manifests:
             known = row.media_type in media.INDEXES | media.MANIFESTS | media.SCHEMA_1
             if not known or {row.digest, row.annotations.get(_ATTESTED, "")} & unwanted:
-                self.graph.left_out[image.name].add(row.digest)
+                self.graph.leave_out(image.name, row.digest)
             else:
+                self.graph.want(image.name, row.digest)
                 yield row
 
     # --- what refers to a manifest
@@ -310,14 +316,18 @@ class OciCrawl:
         waiting: list[ReferrersNote] = []
         path = manifest_path(note.image.name, note.digest)
         if self._api is None:
-            # A registry that knows the call answers it for any digest.
-            self._api = not isinstance(result, Absent)
-            waiting, self._unasked = self._unasked[1:], []
-        if isinstance(result, Refused) or (isinstance(result, Absent) and self._api):
+            if not isinstance(result, Absent | Refused):
+                self._api = True
+            elif isinstance(result, Absent) and result.status not in REFUSED:
+                # A registry that knows the call answers it for any digest.
+                self._api = False
+            most = 2 if self._api is None else None
+            waiting, self._unasked = self._unasked[1:most], self._unasked[1:]
+        if isinstance(result, Absent | Refused) and self._api is not False:
             self.graph.fail(f"{path} referrers", failure(result))
-        elif not isinstance(result, Absent):
+        elif not isinstance(result, Absent | Refused):
             yield from self._rows(wanted, note, result)
-        if self._api:
+        if self._api is not False:
             for each in waiting:
                 yield self._ask_referrers(each)
 
@@ -328,6 +338,7 @@ class OciCrawl:
         try:
             with result.body.open() as file:
                 found = document.read(file, wanted.path)
+            follow = self._next(wanted.url, result)
         except FormatError as error:
             self.graph.fail(f"{path} referrers", error.what)
             return
@@ -339,7 +350,6 @@ class OciCrawl:
             if place not in self.graph.documents:
                 child = DocumentNote(note.image, row.media_type, subject=note.digest)
                 yield asking.by_digest(child, row.digest, row.size)
-        follow = self._next(wanted.url, result)
         if follow:
             yield asking.referrers(follow, note)
 

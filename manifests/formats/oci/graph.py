@@ -28,6 +28,10 @@ class Graph:
     """What the registry does not have."""
     left_out: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     """By image: digests that an index names and that are not wanted."""
+    wanted: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """By image: digests that an index names and that are."""
+    judged: dict[tuple[str, int], str] = field(default_factory=dict)
+    """What ``obstacle`` found, by path and depth."""
     referrers: dict[str, dict[str, None]] = field(default_factory=lambda: defaultdict(dict))
     """What refers to a manifest: paths of tags and of manifests."""
 
@@ -35,6 +39,16 @@ class Graph:
         default_factory=lambda: defaultdict(dict)
     )
     """By digest and stated size of a blob: its paths in all images that need it."""
+
+    def leave_out(self, image: str, digest: str) -> None:
+        """Note that an index names what nobody wants, unless another index has it wanted."""
+        if digest not in self.wanted[image]:
+            self.left_out[image].add(digest)
+
+    def want(self, image: str, digest: str) -> None:
+        """Note that it is wanted, whatever other indexes said."""
+        self.wanted[image].add(digest)
+        self.left_out[image].discard(digest)
 
     def needs(self, path: str, row: Descriptor) -> bool:
         """Note that a blob is needed at ``path``; whether it must be asked for there.
@@ -66,8 +80,17 @@ class Graph:
         self.failed.setdefault(path, what)
 
     def obstacle(self, image: str, path: str, entries: Mapping[str, Entry], depth: int = 0) -> str:
-        """Why the tag or manifest at ``path`` is not complete; "" if it is."""
+        """Why the tag or manifest at ``path`` is not complete; "" if it is.
+
+        ``entries`` are the same at every call.
+        """
         path = self.tags.get(path, path)
+        # Many indexes may name the same ones: each is looked at once.
+        if (path, depth) not in self.judged:
+            self.judged[path, depth] = self._obstacle(image, path, entries, depth)
+        return self.judged[path, depth]
+
+    def _obstacle(self, image: str, path: str, entries: Mapping[str, Entry], depth: int) -> str:
         if path in self.failed:
             return self.failed[path]
         found = self.documents.get(path)
@@ -120,15 +143,25 @@ class Graph:
         return ""
 
     def closure(self, image: str, path: str) -> Iterator[str]:
-        """All paths that belong to a complete tag or manifest, itself included."""
-        yield path
-        path = self.tags.get(path, path)
-        yield path
-        found = self.documents[path]
-        if isinstance(found, Index):
-            for row in found.manifests:
-                if row.digest not in self.left_out.get(image, ()):
-                    yield from self.closure(image, manifest_path(image, row.digest))
-            return
-        for row in found.blobs:
-            yield blob_path(image, row.digest)
+        """All paths that belong to a complete tag or manifest, itself included, each once."""
+        seen: set[str] = set()
+        waiting = [path]
+        while waiting:
+            path = waiting.pop()
+            if path in seen:
+                continue
+            seen.add(path)
+            yield path
+            if path in self.tags:
+                waiting.append(self.tags[path])
+                continue
+            found = self.documents.get(path)
+            if isinstance(found, Index):
+                left_out = self.left_out.get(image, ())
+                waiting += [
+                    manifest_path(image, row.digest)
+                    for row in found.manifests
+                    if row.digest not in left_out
+                ]
+            elif found is not None:
+                waiting += [blob_path(image, row.digest) for row in found.blobs]

@@ -121,7 +121,7 @@ class _Settling:
             self._image(image)
         if self._seen.uncatalogued:
             self._catalog()
-        for name in self._seen.bad_names[:100]:
+        for name in self._seen.bad_names:
             self._note(name, "not the name of an image; never asked for")
         self._unasked()
         return self._out
@@ -154,7 +154,7 @@ class _Settling:
             self._note(image.name, "the registry does not have it")
         elif image.lists and image.complete and not image.roots:
             self._note(image.name, "no tag of it is wanted")
-        for tag in image.bad_tags[:100]:
+        for tag in image.bad_tags:
             self._note(f"{image.name}:{tag}", "not a tag; never asked for")
         if tree is not None:
             self._expect(image, tree)
@@ -218,6 +218,7 @@ class _Settling:
         if what:
             name = f"{image.name}@{found.reference}"
             self._out.failed.setdefault(name, f"what refers to it: {what}")
+            self._out.kept.add(name)
             for path in () if tree is None else tree.referrers(found.reference):
                 assert tree is not None
                 self._keep(tree.belongings(path))

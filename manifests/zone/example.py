@@ -63,7 +63,7 @@ repositories:
     #artifacts: ["junit:junit:4.13.2"]       # each with all that it needs
     #boms: ["org.example:platform-bom:1.0"]  # all that these manage
     #projects: [builds/app/pom.xml]          # dependencies and plugins of these
-    #include: {{sources: true, javadoc: false, signatures: false}} # beside every JAR; every file
+    #include: {{sources: true, javadoc: false, signatures: false}} # beside dependencies; every file
     #capture: {{listen: "0.0.0.0:8082", username: build, password_file: secrets/capture}}
                                              # where builds outside find `sluice capture REPO`
   #vendor:

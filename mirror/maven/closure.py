@@ -20,7 +20,7 @@ from manifests.zone import model as zone
 from mirror.maven.capture import workplace
 from mirror.maven.proxy import Proxy
 from mirror.maven.pull import Pull
-from mirror.maven.resolving import Maven, Resolved
+from mirror.maven.resolving import Maven, Resolved, Version
 from mirror.report import printable
 from store.records import Closure, RootKind
 from store.store import Store
@@ -29,7 +29,7 @@ TOGETHER = "artifacts"
 """The name of the closure of all coordinates; a project's begins with ``project ``."""
 _AGAIN = timedelta(days=1)
 """After how long what a BOM manages and nobody has is looked for again."""
-_RULES = 1
+_RULES = 2
 _MAX_POM = 4 << 20
 _MOST_MODULES = 2000
 
@@ -139,7 +139,7 @@ class Closures:
                     str(project),
                     lambda: Maven(place, self._store, self._pull).project(project, str(project)),
                 )
-        self._sides()
+        self._sides(found.listed)
         # Kept out by name: Maven tells only which root failed for it, or goes on without it.
         unresolved = {**self._pull.tally.failures, **found.unresolved}
         collected = dict(self._pull.collected)
@@ -172,17 +172,26 @@ class Closures:
             except (errors.UpstreamError, errors.FormatError, errors.ConfigError) as error:
                 found.unresolved[bom] = printable(error.what)
         try:
-            found.unresolved |= maven().dependencies(list(wanted)).unresolved
+            resolved = maven().dependencies(list(wanted))
+            found.unresolved |= resolved.unresolved
+            found.listed = resolved.listed
         except (errors.UpstreamError, errors.FormatError, errors.ConfigError) as error:
             found.unresolved |= dict.fromkeys(wanted, printable(error.what))
         return found
 
-    def _sides(self) -> None:
-        """Sources and javadoc of every JAR in the closure, where the upstream has them."""
+    def _sides(self, listed: set[Version] | None) -> None:
+        """Sources and javadoc of the JARs in the closure, where the upstream has them.
+
+        Plugins, and what resolves, go without: only what is ``listed``, if that is known.
+        """
         sides = [name for name in ("sources", "javadoc") if getattr(self._maven, name)]
         for path in list(self._pull.collected) if sides else []:
             artifact = locate(path)
             if artifact is None or artifact.extension != "jar" or artifact.classifier:
+                continue
+            place = (artifact.group, artifact.name)
+            versions = {(*place, artifact.version), (*place, artifact.build or artifact.version)}
+            if listed is not None and not versions & listed:
                 continue
             for side in sides:
                 try:

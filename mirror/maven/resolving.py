@@ -38,11 +38,26 @@ _TURNS = 5
 _MISSING = re.compile(r"(?:Could not find artifact|Failure to find) [^\s:]+:([^\s:,]+):")
 
 
+_LISTING = "The following files have been resolved:"
+_LISTED = re.compile(
+    r"\[INFO\]\s+([^\s:]+):([^\s:]+):[^\s:]+(?::[^\s:]+)?:([^\s:]+):"
+    r"(?:compile|provided|runtime|test|system)\b"
+)
+
+Version = tuple[str, str, str]
+"""Group, artifact and version as Maven prints it."""
+
+
 @dataclass(slots=True)
 class Resolved:
-    """What a run found: names that could not be resolved, with the reason."""
+    """What a run found: names that could not be resolved, with the reason.
+
+    ``listed`` is what Maven resolved to, without what Maven and its plugins need themselves;
+    None where it did not tell.
+    """
 
     unresolved: dict[str, str] = field(default_factory=dict)
+    listed: set[Version] | None = field(default_factory=set)
 
 
 class Maven:
@@ -80,6 +95,7 @@ class Maven:
         if code and not found.unresolved:
             reason = _last_error(said)
             found.unresolved = dict.fromkeys(wanted, reason)
+        found.listed = _listed(code, said)
         return found
 
     def project(self, pom: Path, name: str) -> Resolved:
@@ -87,12 +103,15 @@ class Maven:
         plugin = self._plugin("maven-dependency-plugin")
         reasons: list[str] = []
         left_out: list[str] = []
+        listed: set[Version] | None = None
         # One after the other, and what nobody has left out: it must not keep the others away.
         for turn, goal in enumerate(["resolve", *["resolve-plugins"] * _TURNS]):
             words = ["-fae", f"{plugin}:{goal}"]
             if left_out:
                 words.append(f"-DexcludeArtifactIds={','.join(left_out)}")
             code, said = self._run(pom.parent, words, pom, again=turn > 0)
+            if turn == 0:
+                listed = _listed(code, said)
             if not code:
                 if turn > 0:
                     break
@@ -104,7 +123,7 @@ class Maven:
                 break
             if missing is not None:
                 left_out.append(missing[1])
-        return Resolved({name: "; ".join(dict.fromkeys(reasons))} if reasons else {})
+        return Resolved({name: "; ".join(dict.fromkeys(reasons))} if reasons else {}, listed)
 
     def managed(self, bom: str) -> list[str]:
         """The coordinates that a BOM manages, by Maven's effective model.
@@ -240,6 +259,14 @@ def _failures(said: str) -> Iterator[tuple[str, str]]:
         found = _ON_PROJECT.match(line)
         if found is not None:
             yield found[1], printable(_without_settings(found[2]))
+
+
+def _listed(code: int, said: str) -> set[Version] | None:
+    """What the dependency plugin says that it resolved; None if it does not say so."""
+    if not code and _LISTING not in said:
+        return None
+    matches = map(_LISTED.match, said.splitlines())
+    return {(match[1], match[2], match[3]) for match in matches if match is not None}
 
 
 def _last_error(said: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.test_maven_setup import NAME, fetch
+from tests.clients.test_maven_system import needs_upstream, zones
 from tests.support import tools
 from tests.support.drive import Outside
 from tests.support.gradle import VERSION, NewGradle
@@ -162,3 +163,41 @@ def test_a_captured_build(gradle: NewGradle, server: Site, tmp_path: Path, setti
             place("org.example:greeting:1", ".jar"), place(MARKER, ".pom")} <= {
         row["root"] for row in found
     }  # fmt: skip
+
+
+PLATFORM = """
+apply plugin: 'java-library'
+repositories { mavenCentral() }
+dependencies {
+    implementation platform('com.fasterxml.jackson:jackson-bom:2.17.2')
+    implementation 'com.fasterxml.jackson.core:jackson-databind'
+}
+task show { doLast { configurations.runtimeClasspath.each { println "path ${it.name}" } } }
+"""
+
+
+def test_modules_with_metadata_of_gradle_cross(gradle: NewGradle, tmp_path: Path) -> None:
+    """Captured from the machine's own upstream: a platform, ``.module`` files, capabilities."""
+    outside, inside = zones(tmp_path)
+    app = tmp_path / "app"
+    app.mkdir()
+    (app / "build.gradle").write_text(PLATFORM)
+    (app / "settings.gradle").write_text("rootProject.name = 'app'\n")
+    home = tmp_path / "home"
+    home.mkdir()
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1 localhost\n")
+    words = gradle.command(home, app, "{init_script}", "show")
+    needs_upstream(outside, "capture", "central", "--", *words)
+    inside.receive(*outside.cycle())
+    hosts.write_text(f"127.0.0.1 {NAME}\n")
+    with inside.server() as server:
+        script = server.get("/setup/gradle/init.gradle", Host=f"{NAME}:{server.port}").body
+        done = gradle.run(app, script, "show")
+    assert done.returncode == 0, done.stdout
+    rows = {row for row in done.stdout.splitlines() if row.startswith("path ")}
+    assert rows == {
+        f"path jackson-{name}-2.17.2.jar" for name in ("databind", "core", "annotations")
+    }
+    found = json.loads(outside.sluice("roots", "central", "--json").out)
+    assert any(row["root"].endswith(".module") for row in found)

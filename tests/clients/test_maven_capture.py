@@ -327,3 +327,5 @@ def test_a_bom_brings_what_it_manages(tmp_path: Path, debian: MavenWeb) -> None:
         assert newest is not None
         tree = {entry.path for entry in store.tree(newest.snapshot.tree).entries()}
     assert {path for path in tree if path.startswith("org/example/")} == {*libraries, *boms}
+    sources = [path for path in debian.asked if path.endswith("-sources.jar")]
+    assert all(path.startswith("org/example/") for path in sources), "plugins go without"

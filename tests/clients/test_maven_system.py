@@ -101,4 +101,6 @@ def test_a_bom_brings_all_that_it_manages(tmp_path: Path) -> None:
         for name in ("asm", "asm-tree", "asm-analysis", "asm-util", "asm-commons"):
             for ending in (".pom", ".jar", "-sources.jar"):
                 assert tree.lookup(place(f"org.ow2.asm:{name}:9.6", ending)), (name, ending)
+        sources = [entry.path for entry in tree.entries() if entry.path.endswith("-sources.jar")]
+        assert len(sources) == 5, "those of the tools that resolve are not asked for"
     assert "central" not in outside.holds()

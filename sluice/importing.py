@@ -72,5 +72,6 @@ def receive_stream(
             inlet.quarantine(arrival, outcome.reason)
     for live in report.published:
         offer_keys(context.store, live, context.actor)
-    strike_off(context.store, context.actor)
+    if report.published or not report.outcomes:  # not between the parts of a bundle
+        strike_off(context.store, context.actor)
     return report

@@ -8,14 +8,15 @@ import pytest
 
 from manifests.errors import ConfigError
 from manifests.formats import format_named
-from manifests.formats.base import Spec, Wanted
+from manifests.formats.base import Absent, Found, Spec, Wanted
 from manifests.formats.oci import media
+from manifests.formats.oci.asking import following
 from manifests.formats.oci.crawl import OciCrawl
 from manifests.formats.oci.layout import FACTS, blob_path, manifest_path, tag_path
 from manifests.formats.oci.outcome import Outcome
 from manifests.formats.oci.rules import Asked, ImageRule, rule_of
 from manifests.formats.oci.tags import select
-from tests.support.formats import Answer, MemoryView, drive
+from tests.support.formats import Answer, MemoryBody, MemoryView, drive
 from tests.support.ociregistry import MemoryRegistry, described, digest, index, manifest, row
 
 CONFIG = b'{"architecture": "amd64"}'
@@ -396,3 +397,39 @@ def test_what_one_index_leaves_out_another_may_want() -> None:
     outcome, view = mirror(registry, rule)
     assert outcome.failed == {}
     assert manifest_path("app", digest(arm)) in view.files
+
+
+def test_a_registry_that_wants_smaller_pages_is_asked_without_a_number() -> None:
+    registry = MemoryRegistry(page=2)
+    for number in range(5):
+        registry.image("app", f"v{number}", b"layer")
+
+    def picky(url: str, wanted: Wanted) -> Answer | None:
+        return None if "n=1000" in url else registry(url, wanted)
+
+    crawl = OciCrawl(Spec("r", options=Asked(images=(ImageRule("a*"),)).options), None)
+    queue, tags = list(crawl.start()), set()
+    while queue:
+        wanted = queue.pop(0)
+        assert isinstance(wanted, Wanted)
+        answer = picky(wanted.url, wanted)
+        if answer is None:
+            queue += crawl.feed(wanted, Absent(400))
+        elif wanted.parse:
+            queue += crawl.feed(wanted, Found(MemoryBody(answer[0]), answer[1]))
+            tags |= {wanted.path} if "/_tags/" in wanted.path else set()
+    assert tags == {tag_path("app", f"v{number}") for number in range(5)}
+
+
+def test_the_next_page_stands_among_other_links() -> None:
+    url = "v2/app/tags/list?n=5"
+    assert following(url, '</x?a>; rel="prev", </y?b=1>; rel="next"') == "v2/app/tags/list?b=1"
+    assert following(url, "<https://h/z?c>;rel=next") == "v2/app/tags/list?c"
+    for link in (
+        "",
+        '</y?b>; rel="last"',
+        '<http://[/?x>; rel="next"',
+        '</y>; rel="next"',
+        "</y?b",
+    ):
+        assert following(url, link) == ""

@@ -32,6 +32,8 @@ MOST_SHOWN = 100
 """Names that are no names, of one list."""
 GONE = (404, 410)
 REFUSED = (401, 403)
+_MAX_LINK = 16 << 10
+_LINK = re.compile(r"<([^<>]*)>([^<]*)")
 _IS_NEXT = re.compile(r"""(?i);\s*rel\s*=\s*["']?next\b""")
 _ACCEPT = {"accept": ", ".join(media.ACCEPTED)}
 
@@ -209,12 +211,12 @@ def names(result: Found | Unchanged, key: str) -> list[str]:
 
 def following(url: str, link: str) -> str:
     """The next page (RFC 8288): of the same list, whatever host and path it names."""
-    target, _, rest = link.partition(">")
-    if not target.startswith("<") or not _IS_NEXT.search(rest):
-        return ""
-    try:
-        query = urlsplit(target[1:]).query
-    except ValueError:
-        return ""
-    good = query and query.isascii() and query.isprintable() and " " not in query
-    return f"{url.partition('?')[0]}?{query}" if good else ""
+    for match in _LINK.finditer(link[:_MAX_LINK]):
+        if _IS_NEXT.search(match[2]):
+            try:
+                query = urlsplit(match[1]).query
+            except ValueError:
+                return ""
+            good = query and query.isascii() and query.isprintable() and " " not in query
+            return f"{url.partition('?')[0]}?{query}" if good else ""
+    return ""

@@ -150,6 +150,11 @@ class OciCrawl:
         image = note.image
         what = failure(result)
         if isinstance(result, Absent | Refused):
+            plain, sign, _ = wanted.url.partition(f"?n={PAGE}")
+            if sign and isinstance(result, Absent) and result.status == 400:
+                # Some allow fewer names on a page and do not say how many.
+                yield asking.page(plain, image)
+                return
             if image is None:
                 self.uncatalogued = f"its catalog: {what}"
                 return

@@ -166,6 +166,18 @@ def test_what_cannot_be_believed_is_kept_out_by_name_and_never_the_others(
     assert roots(store) == sorted(other)
 
 
+def test_the_pom_that_closes_a_cycle_of_parents_is_kept_out(store: Store) -> None:
+    one, two = "org.example:one:1", "org.example:two:1"
+    files = {place(one, ".pom"): pom(one, parent=two), place(two, ".pom"): pom(two, parent=one)}
+    web = MavenWeb(files)
+    with web.serving(), capturing(store, web) as (proxy, pull):
+        assert ask(proxy, place(one, ".pom"))[0] == 200
+        status, reason, _ = ask(proxy, place(two, ".pom"))
+        assert status == 502 and "own ancestor" in reason
+        assert list(pull.tally.failures) == ["org.example:two:pom:1"]
+    assert roots(store) == [place(one, ".pom")]
+
+
 def test_a_redirect_on_the_same_host_is_followed(store: Store) -> None:
     files = artifact(TOOL)
     web = MavenWeb(files, odd={JAR: Said(302, b"", {"Location": "/elsewhere.jar"}),

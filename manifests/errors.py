@@ -46,6 +46,7 @@ command line prints these as one line each and exits with ``exit_code``.
           +-- BlobDamaged
           +-- NoSpace                       less than ``reserve_free`` would be left
           +-- StoreBusy                     another process holds the lock
+          +-- BackupDamaged                 not whole, or not what was saved
           +-- LedgerDamaged                 the ledger or its event chain is wrong
           +-- WrongVersion                  written by another version of Sluice
 """
@@ -235,6 +236,10 @@ class NoSpace(StoreError):
 
 class StoreBusy(StoreError):
     """Another process holds a lock that this work needs."""
+
+
+class BackupDamaged(StoreError):
+    """A backup is not whole, or not what was saved."""
 
 
 class LedgerDamaged(StoreError):

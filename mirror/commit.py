@@ -16,6 +16,9 @@ from store.ledger import ReadTransaction, WriteTransaction
 from store.records import AcceptedMissing, Hold, StoredSnapshot
 from store.store import Store
 
+FIRST_SERIAL = "serials/first"
+"""Key of the ledger: the least serial of a new snapshot, of whatever repository."""
+_LEAP = 1000
 _MAX_ACCEPTED = 4096
 """Characters of a path that is accepted as missing."""
 
@@ -24,6 +27,18 @@ def last_sync(tx: ReadTransaction, repository: str) -> datetime | None:
     """When a sync last ended well, whether it found anything new or not."""
     text = tx.get_meta(_meta_key("synced", repository))
     return None if text is None else parse_time(text)
+
+
+def leap_serials(tx: WriteTransaction) -> int:
+    """Let new snapshots begin far above all known ones; returns the first serial.
+
+    A ledger that was restored does not know what was given out after its backup, and the
+    inside refuses a serial that it has with other content. Raises StoreError.
+    """
+    known = [stored.snapshot.serial for stored in tx.snapshots("")]
+    first = max([int(tx.get_meta(FIRST_SERIAL) or 1), *known]) + _LEAP
+    tx.set_meta(FIRST_SERIAL, str(first))
+    return first
 
 
 def _meta_key(what: str, repository: str) -> str:
@@ -113,6 +128,11 @@ class Committer:
             if tx.hold(self._hold_key) is not None:
                 self._release(tx)
 
+    def _serial(self, tx: ReadTransaction, newest: StoredSnapshot | None) -> int:
+        """One more than the newest, and never one that a lost ledger may have given out."""
+        least = int(tx.get_meta(FIRST_SERIAL) or 1)
+        return least if newest is None else max(least, newest.snapshot.serial + 1)
+
     def snapshot(self, built: Built, settings: Settings, removals_accepted: int) -> Snapshot:
         """Commit a snapshot, drop the oldest beyond ``keep``, end the holds."""
         with self._store.ledger.write(self._actor) as tx:
@@ -120,7 +140,7 @@ class Committer:
             snapshot = Snapshot(
                 repository=self._name,
                 format=self._repository.format,
-                serial=1 if newest is None else newest.snapshot.serial + 1,
+                serial=self._serial(tx, newest),
                 tree=built.tree.digest,
                 tree_size=built.tree.size,
                 files=built.tree.files,

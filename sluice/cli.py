@@ -36,6 +36,8 @@ _MODULES = {
     "receive": "importing",
     "serve": "serving",
     "run": "running",
+    "backup": "backing",
+    "restore": "backing",
     "status": "status",
     "snapshots": "history",
     "diff": "history",

@@ -16,6 +16,7 @@ from manifests.errors import UsageError
 from manifests.roots import read_pinned
 from manifests.trust import TrustState, expiring_soon
 from manifests.zone import InsideStream, InsideZone, OutsideStream
+from mirror.commit import leap_serials
 from sluice.ceremonies import StreamKeys
 from sluice.context import Context
 from sluice.keys import KEY_TYPES, passphrase_from
@@ -239,6 +240,9 @@ def rotate_role(options: argparse.Namespace) -> int:
 def renew_root(options: argparse.Namespace) -> int:
     context, keys = _outside_keys(options)
     root = keys.renew(context.now(), new_epoch=options.new_epoch)
+    if options.new_epoch:
+        with context.store.ledger.write(context.actor) as tx:
+            leap_serials(tx)
     return _tell(context, keys, "trust.renewed", root, after_fork=options.new_epoch)
 
 

@@ -7,18 +7,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from manifests.digest import sha256_of
 from manifests.state import format_time, parse_time
 from store.ledger import ReadTransaction
 from store.store import Store
 
-_PREFIX = "run/"
+
+def _key(duty: str) -> str:
+    # The name of a duty may be longer than a key of the ledger.
+    return f"run/{sha256_of(duty.encode())[:40]}"
 
 
 def note(store: Store, duty: str, began: datetime, ended: datetime, code: int) -> None:
     """Remember a run of ``duty``; ``code`` is its exit code. Raises StoreError."""
     with store.ledger.write() as tx:
         tx.set_meta(
-            _PREFIX + duty,
+            _key(duty),
             json.dumps({"began": format_time(began), "ended": format_time(ended), "code": code}),
         )
 
@@ -34,7 +38,7 @@ class Run:
 
 def last_run(tx: ReadTransaction, duty: str) -> Run | None:
     """None: never, or not that anybody remembers."""
-    text = tx.get_meta(_PREFIX + duty)
+    text = tx.get_meta(_key(duty))
     if text is None:
         return None
     found = json.loads(text)

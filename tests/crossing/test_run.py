@@ -13,13 +13,14 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from store.ledger import Ledger
-from store.seam import Seam
+from sluice.running.history import note
+from store.store import Store
 from tests.support import tools
 from tests.support.zones import Zones
 
@@ -97,12 +98,9 @@ def gone(pids: list[int]) -> bool:
 
 def overdue(zone: Path, duty: str) -> None:
     """As if the machine had been off since the duty's last run."""
-    long_ago = {"began": "2026-01-01T00:00:00Z", "ended": "2026-01-01T00:00:01Z", "code": 0}
-    with (
-        closing(Ledger.open(zone / "ledger.sqlite", Seam(), actor="test")) as ledger,
-        ledger.write() as tx,
-    ):
-        tx.set_meta(f"run/{duty}", json.dumps(long_ago))
+    long_ago = datetime(2026, 1, 1, tzinfo=UTC)
+    with closing(Store.open(zone)) as store:
+        note(store, duty, long_ago, long_ago, 0)
 
 
 @pytest.fixture

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, BinaryIO, NoReturn
 
 from manifests.errors import MalformedIndex, OversizedIndex
@@ -23,6 +25,7 @@ from manifests.tree import MAX_SIZE
 MAX_BYTES = 4 << 20
 MAX_LAYERS = 4096
 MAX_CHILDREN = 4096
+_NONE: Mapping[str, str] = MappingProxyType({})
 _WORD = re.compile(r"[\x20-\x7e]{0,200}")
 
 
@@ -49,7 +52,7 @@ class Descriptor:
     size: int
     platform: Platform | None = None
     artifact_type: str = ""
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=lambda: _NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ class Manifest:
     layers: tuple[Descriptor, ...]
     subject: Descriptor | None = None
     artifact_type: str = ""
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=lambda: _NONE)
 
     @property
     def kind(self) -> str:
@@ -82,7 +85,7 @@ class Index:
     manifests: tuple[Descriptor, ...]
     subject: Descriptor | None = None
     artifact_type: str = ""
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=lambda: _NONE)
 
     @property
     def kind(self) -> str:
@@ -216,8 +219,8 @@ class _Reader:
 
     def annotations(self, source: Mapping[str, object]) -> Mapping[str, str]:
         value = source.get("annotations")
-        if value is None:
-            return {}
+        if not value and value in (None, {}):
+            return _NONE
         found = self.mapping(value, "`annotations`")
         if not all(isinstance(each, str) for each in found.values()):
             self.fail("an annotation is not text")
@@ -244,9 +247,10 @@ class _Reader:
         if not media_type:
             self.fail(f"an entry of `{what}` has no media type")
         platform = found.get("platform")
+        # A registry's images name the same few layers again and again.
         return Descriptor(
-            media_type,
-            digest,
+            sys.intern(media_type),
+            sys.intern(digest),
             size,
             None if platform is None else self._platform(platform),
             self.media_type(found, "artifactType"),

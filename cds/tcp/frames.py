@@ -112,16 +112,20 @@ class Decoder:
         self._wasted = 0
         self._why: errors.DamagedFrame | None = None
         self._ended = False
+        self._missing = 0
+        # Bytes that a frame whose header was good still lacks.
 
     def space(self) -> memoryview:
         """Where the next bytes go; never empty."""
         if self._start == self._end:
             self._start = self._end = 0
-        elif len(self._buffer) - self._end < _RECEIVE:
+        elif len(self._buffer) - self._end < _RECEIVE or self._end - self._start <= HEADER:
             kept = self._end - self._start
             self._view[:kept] = bytes(self._view[self._start : self._end])
             self._start, self._end = 0, kept
-        return self._view[self._end : self._end + _RECEIVE]
+        # The rest of a frame and the next header: then there is nothing to move.
+        most = self._missing + HEADER if self._missing else _RECEIVE
+        return self._view[self._end : self._end + min(most, _RECEIVE)]
 
     def received(self, count: int) -> None:
         """``count`` bytes stand in ``space()``."""
@@ -162,6 +166,7 @@ class Decoder:
 
     def _look(self) -> Frame | Literal[True] | None:
         """A frame at the start; True: something was skipped; None: too few bytes."""
+        self._missing = 0
         at = self._buffer.find(MAGIC, self._start, self._end)
         if at < 0:
             # The last bytes may be the first of a magic.
@@ -182,6 +187,7 @@ class Decoder:
         if length > MAX_BODY:
             return self._skip(len(MAGIC), f"a frame that announces {length} bytes")
         if self._end - self._start < HEADER + length:
+            self._missing = HEADER + length - (self._end - self._start)
             return self._cut_short()
         body = self._view[self._start + HEADER : self._start + HEADER + length]
         if hashlib.sha256(body).digest() != digest:

@@ -14,6 +14,8 @@ import threading
 from contextlib import suppress
 
 _DATAGRAM = 1400
+_RECEIVE_BUFFER_FORCE = 33
+"""SO_RCVBUFFORCE of Linux, which Python does not name: beyond the limit for others than root."""
 
 
 def _pump(client: socket.socket, target: tuple[str, int]) -> None:
@@ -50,7 +52,7 @@ def to_datagrams(port: int, far: tuple[str, int]) -> None:
 def from_datagrams(near: tuple[str, int], target: tuple[str, int]) -> None:
     """Put datagrams together again as connections."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
-        link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+        link.setsockopt(socket.SOL_SOCKET, _RECEIVE_BUFFER_FORCE, 8 << 20)
         link.bind(near)
         print("ready", flush=True)
         onward: socket.socket | None = None

@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -32,8 +32,8 @@ _UNITS = {"": 1.0, "K": 2.0**10, "M": 2.0**20, "G": 2.0**30}
 
 
 @contextmanager
-def nginx(folder: Path) -> Iterator[str]:
-    """nginx over ``folder``; its URL."""
+def nginx(folder: Path, more: str = "") -> Iterator[str]:
+    """nginx over ``folder``, with ``more`` lines for its server; its URL."""
     with tempfile.TemporaryDirectory(prefix="sluice-nginx-") as text:
         home = Path(text)
         port = tools.free_port()
@@ -48,7 +48,7 @@ def nginx(folder: Path) -> Iterator[str]:
             "events { worker_connections 512; }\n"
             "http { default_type application/octet-stream; sendfile on; tcp_nopush on;\n"
             f"access_log off; keepalive_requests 10000000; {temporary}\n"
-            f'server {{ listen 127.0.0.1:{port}; root "{folder}"; }} }}\n',
+            f'server {{ listen 127.0.0.1:{port}; root "{folder}"; {more} }} }}\n',
             "utf-8",
         )
         log = home / "error.log"
@@ -62,13 +62,18 @@ def nginx(folder: Path) -> Iterator[str]:
             tools.stop(process)
 
 
-def rate(url: str, connections: int, seconds: int, *, small: bool) -> float:
+def rate(
+    url: str, connections: int, seconds: int, *, small: bool, turns: Sequence[str] = ()
+) -> float:
     """Answers a second if ``small`` (the heads differ in length), else bytes a second.
 
-    Raises AssertionError if one answer was not 200.
+    ``turns`` are a script for ``wrk`` and its words, to ask for more than one URL. Raises
+    AssertionError if one answer was not 200.
     """
+    script, words = list(turns[:1]), list(turns[1:])
     done = subprocess.run(
-        [tools.need("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s", url],
+        [tools.need("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s",
+         *(["-s", *script] if script else []), url, *(["--", *words] if words else [])],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     word = "Requests" if small else "Transfer"

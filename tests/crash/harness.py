@@ -78,7 +78,7 @@ class Scenario:
 
     def prepare(self, root: Path) -> Path:
         """A new folder as ``run`` expects it."""
-        root.mkdir()
+        root.mkdir(parents=True)
         self.setup(root)
         return root
 

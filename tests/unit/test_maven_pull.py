@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,7 @@ from manifests.zone.model import Maven
 from mirror.maven.proxy import Proxy
 from mirror.maven.pull import Pull
 from store.records import RootKind
+from store.seam import Kind, Operation, Seam
 from store.store import Store
 from tests.support.maven import artifact, jar, place, pom
 from tests.support.mavenweb import MavenWeb, Said
@@ -266,6 +269,72 @@ def test_many_builds_share_one_download(store: Store) -> None:
         assert answers == [(200, "OK", files[JAR])] * 12
         assert web.asked[JAR] == 1
         assert pull.tally.fetched == 1
+
+
+@pytest.mark.parametrize("broken", [Said(500), PAGE])
+def test_many_builds_share_one_failure_and_the_next_asks_again(
+    store: Store, broken: Said | bytes
+) -> None:
+    """Nobody waits for ever, nobody gets bytes that were not kept, nothing stays behind."""
+    files = artifact(TOOL)
+    first = threading.Event()
+
+    def odd() -> Said | bytes:
+        if first.is_set():
+            return files[JAR]
+        time.sleep(0.5)  # so that all wait for it
+        return broken
+
+    web = MavenWeb(files, odd={JAR: odd})
+    answers: list[int] = []
+    with web.serving(), capturing(store, web) as (proxy, pull):
+        threads = [
+            threading.Thread(target=lambda: answers.append(ask(proxy, JAR)[0])) for _ in range(12)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert answers == [502] * 12
+        assert web.asked[JAR] < 12
+        assert list(pull.tally.failures) == [TOOL]
+        assert roots(store) == []
+        first.set()
+        assert ask(proxy, JAR) == (200, "OK", files[JAR])
+    assert roots(store) == [JAR]
+
+
+def test_many_builds_share_one_refusing_disk(tmp_path: Path) -> None:
+    files = artifact(TOOL)
+    web = MavenWeb(files, odd={JAR: Said(200, files[JAR], before=0.5)})
+    full = threading.Event()
+
+    def observe(operation: Operation) -> None:
+        if full.is_set() and operation.kind is Kind.LINK:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    answers: list[int] = []
+    with (
+        Store.open(tmp_path / "OUT", files=Seam(observe)) as store,
+        web.serving(),
+        capturing(store, web) as (proxy, pull),
+    ):
+        full.set()
+        threads = [
+            threading.Thread(target=lambda: answers.append(ask(proxy, JAR)[0])) for _ in range(6)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert answers == [507] * 6
+        assert roots(store) == []
+        with store.ledger.read() as tx:
+            assert tx.fetched("central", JAR) is None
+        full.clear()
+        assert ask(proxy, JAR) == (200, "OK", files[JAR])
+        assert pull.tally.failures == {}
+        assert roots(store) == [JAR]
 
 
 def test_metadata_passes_but_is_no_root(store: Store) -> None:

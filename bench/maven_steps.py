@@ -28,6 +28,7 @@ from manifests.tree import Entry, Tree, diff
 from manifests.zone.model import Nexus, Repository, Upstream
 from mirror.sync import sync
 from store import checks
+from store.blobs import BlobBatch
 from store.records import StoredSnapshot
 from store.store import KeptTree, Store
 
@@ -56,9 +57,9 @@ _DEPENDENCY = """
 _DEPENDENCIES = "".join(_DEPENDENCY.format(number) for number in range(8))
 
 
-def files(artifacts: int, changed: int = -1) -> Iterator[tuple[str, bytes]]:
+def files(artifacts: int, changed: int = -1, start: int = 0) -> Iterator[tuple[str, bytes]]:
     """Path and bytes of each file; the JAR with the number ``changed`` has other ones."""
-    for number in range(artifacts):
+    for number in range(start, artifacts):
         home = number // _VERSIONS
         group, name = f"org.example.group{home // _GROUP:05}", f"library{home % _GROUP}"
         version = f"1.{number % _VERSIONS}"
@@ -75,13 +76,35 @@ def files(artifacts: int, changed: int = -1) -> Iterator[tuple[str, bytes]]:
 
 
 def make(folder: Path, artifacts: int) -> None:
-    """A store with the tree of a mirror and one with one artifact changed; the listing of both's
+    """A store with the tree of a mirror and one with one artifact changed; the listing of their
     upstream as pages; FOLDER/trees names the two."""
     pages = folder / "www/pages"
     pages.mkdir(parents=True)
-    with Store.open(folder / "store") as store, store.locks.shared():
-        old = _keep(store, artifacts, pages)
-        new = _keep(store, artifacts, None, changed=artifacts // 2)
+    with (
+        Store.open(folder / "store") as store,
+        store.locks.shared(),
+        store.blobs.batch() as batch,
+    ):
+        entries: dict[str, Entry] = {}
+        stated: dict[str, statement.Stated] = {}
+        assets: list[dict[str, object]] = []
+        for path, data in files(artifacts):
+            sums = {kind: hashlib.new(kind, data).hexdigest() for kind in CHECKSUMS}
+            stated[path] = ("sha1", sums["sha1"])
+            entries[path] = Entry(path, *batch.put_bytes(data))
+            assets.append({"path": path, "format": "maven2", "repository": UPSTREAM,
+                           "checksum": sums, "fileSize": len(data)})  # fmt: skip
+            if len(assets) == _PAGE:
+                _page(pages, len(entries), assets, more=len(entries) < 2 * artifacts)
+                assets.clear()
+        if assets:
+            _page(pages, len(entries) - len(assets) + _PAGE, assets, more=False)
+        old = _keep(store, batch, entries, stated)
+        path, data = next(iter(files(artifacts // 2 + 1, artifacts // 2, start=artifacts // 2)))
+        entries[path] = Entry(path, *batch.put_bytes(data))
+        stated[path] = ("sha1", hashlib.sha1(data, usedforsecurity=False).hexdigest())
+        new = _keep(store, batch, entries, stated)
+        batch.flush()
         now = datetime.now(UTC).replace(microsecond=0)
         snapshot = Snapshot(NAME, "maven", 1, old.digest, old.size, old.files, old.bytes, now)
         with store.ledger.write() as tx:
@@ -89,27 +112,13 @@ def make(folder: Path, artifacts: int) -> None:
     (folder / "trees").write_text(f"{old.digest} {new.digest}")
 
 
-def _keep(store: Store, artifacts: int, pages: Path | None, changed: int = -1) -> KeptTree:
-    entries: list[Entry] = []
-    stated: dict[str, statement.Stated] = {}
-    assets: list[dict[str, object]] = []
-    with store.blobs.batch() as batch:
-        for path, data in files(artifacts, changed):
-            sums = {kind: hashlib.new(kind, data).hexdigest() for kind in CHECKSUMS}
-            stated[path] = ("sha1", sums["sha1"])
-            entries.append(Entry(path, *batch.put_bytes(data)))
-            if pages is not None:
-                assets.append({"path": path, "format": "maven2", "repository": UPSTREAM,
-                               "checksum": sums, "fileSize": len(data)})  # fmt: skip
-                if len(assets) == _PAGE:
-                    _page(pages, len(entries), assets, more=len(entries) < 2 * artifacts)
-                    assets.clear()
-        if pages is not None and assets:
-            _page(pages, len(entries) - len(assets) + _PAGE, assets, more=False)
-        for path, data in statement.write(stated):
-            entries.append(Entry(path, *batch.put_bytes(data)))
-        entries.sort(key=lambda entry: entry.path.encode())
-        return store.keep_tree(entries, batch)
+def _keep(
+    store: Store, batch: BlobBatch, entries: dict[str, Entry], stated: dict[str, statement.Stated]
+) -> KeptTree:
+    whole = dict(entries)
+    for path, data in statement.write(stated):
+        whole[path] = Entry(path, *batch.put_bytes(data))
+    return store.keep_tree(sorted(whole.values(), key=lambda entry: entry.path.encode()), batch)
 
 
 def _page(pages: Path, end: int, assets: list[dict[str, object]], *, more: bool) -> None:

@@ -10,14 +10,17 @@ from pathlib import Path
 import pytest
 
 from manifests import errors
+from manifests.formats.oci.layout import locate
 from manifests.formats.oci.rules import ImageRule
 from mirror.settings import spec_of
 from store.checks import derive_overlay
 from tests.clients.syncing import open_store
 from tests.support.certs import Authority
 from tests.support.images import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Layout
+from tests.support.imagetrees import overlay, tree
 from tests.support.ocimirror import FAST, ImageMirror, images
 from tests.support.registry import Registry
+from tests.support.served import Published, Serving
 from tests.support.skopeo import Skopeo
 from tests.support.tokens import TokenServer
 
@@ -242,3 +245,27 @@ def test_a_real_registry_that_wants_tokens(tmp_path: Path) -> None:
         report = mirror.sync()
         assert "token server answered 401" in report.problems[0].what
         assert len(mirror.tags()) == 2
+
+
+def test_our_own_server_is_an_upstream_like_any_other(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "layout")
+    image, other = layout.platforms("app\n"), layout.image("other\n", docker=True)
+    sbom = layout.artifact("application/spdx+json", layout.blob(b"sbom"), subject=image)
+    seal = layout.artifact("application/vnd.example.seal", layout.blob(b"seal"), subject=sbom)
+    files = tree(
+        layout,
+        {"team/app:v1": image, "team/app:v2": other, "tools:v1": other},
+        also={"team/app": (sbom, seal)},
+    )
+    published = Published(tmp_path / "served")
+    published.publish("platform", files, format="oci", overlay=overlay(files))
+    with Serving(published.store.folder) as server:
+        repo = images(server.url, "platform/*", referrers=True)
+        mirror = ImageMirror(open_store(tmp_path / "store"), repo)
+        assert mirror.sync().problems == ()
+        public = {path for path in files if locate(path) is not None}
+        assert {place.path.removeprefix("platform/") for place in mirror.places()} == public
+        for path in public:
+            assert mirror.content(f"platform/{path}") == files[path]
+        assert not mirror.sync().changed
+    published.close()

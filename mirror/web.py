@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -213,7 +214,7 @@ class Web:
         ) as error:
             raise errors.UpstreamRefused("not a usable address", where=printable(url)) from error
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise _unreachable(f"no answer: {printable(str(error))}", url) from error
+            raise _unreachable(f"no answer: {_reason(error)}", url) from error
         except OSError as error:
             # requests says so when a certificate's file is missing.
             raise errors.ConfigError(printable(str(error)), where=printable(url)) from error
@@ -275,3 +276,17 @@ def _unreachable(what: str, url: str) -> errors.UpstreamUnreachable:
         remedy="check the network, `proxy` and the upstream, then sync again: it goes on "
         "where it stopped",
     )
+
+
+def _reason(error: BaseException) -> str:
+    """What the system or TLS said at the bottom of it, without the layers of libraries above."""
+    if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):
+        return "timed out"
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, ssl.SSLError):
+            break
+        if isinstance(inner, OSError) and inner.strerror:
+            return printable(inner.strerror.lower())
+        inner = inner.__cause__ or inner.__context__
+    return printable(str(inner or error))

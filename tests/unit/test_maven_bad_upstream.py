@@ -89,7 +89,7 @@ FILES: dict[str, tuple[dict[str, Odd], str]] = {
     "broken": ({".jar": Said(500)}, "500"),
     "gone": ({".jar": GONE}, "does not have it"),
     "half": ({".jar": Said(200, b"half", promised=100)}, "answer broke off"),
-    "stalled": ({".jar": Said(200, b"", before=1.5)}, "no answer"),
+    "stalled": ({".jar": Said(200, b"", before=1.5)}, "no answer: timed out"),
 }
 POMS: dict[str, tuple[dict[str, Odd], str]] = {
     "entity": ({".pom": ENTITY, ".pom.sha1": GONE}, "document type"),

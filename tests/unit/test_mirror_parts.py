@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manifests.errors import ConfigError, ForbiddenXml, MalformedIndex
+from manifests.errors import ConfigError, ForbiddenXml, MalformedIndex, UpstreamUnreachable
 from manifests.zone.model import Connection
 from mirror.mirrors import parse_mirrors
 from mirror.report import Quiet, is_index, printable
 from mirror.rsync import Changes, Rsync, decode_name, read_secret
 from mirror.throttle import Throttle
+from mirror.web import Web
+from tests.support import tools
 
 
 def escape(name: bytes) -> bytes:
@@ -127,3 +129,12 @@ def test_the_throttle_keeps_to_its_rate() -> None:
 def test_printable_is_one_harmless_line(text: str) -> None:
     shown = printable(text)
     assert shown.isprintable() and len(shown) <= 303
+
+
+def test_why_nobody_answered_is_said_in_few_words() -> None:
+    url = f"http://127.0.0.1:{tools.free_port()}/"
+    web = Web(Connection(), [url])
+    with pytest.raises(UpstreamUnreachable) as caught, web.get(url, {}):
+        pass
+    web.close()
+    assert caught.value.what == "no answer: connection refused"

@@ -133,21 +133,27 @@ def test_nobody_there_fails_in_time_and_the_next_call_goes_on(tmp_path: Path) ->
 
 
 def test_parts_in_doubt_wait_for_the_next_call(tmp_path: Path) -> None:
-    """The relay took all and died before it passed anything on."""
-    upstream, out, inside = zones(tmp_path, 1, timeout="400ms", rate="12Mbit")
+    """The relay took one bundle and half of the next, and died before it passed anything on."""
+    upstream, out, inside = zones(tmp_path, 1, timeout="400ms", rate="24Mbit")
+    out.sluice("sync")
+    out.sluice("pack")
+    upstream.write({"more.iso": noise(3, 1_500_000)})
     out.sluice("sync")
     out.sluice("pack")
     hole = OneWay(None)
     send_to(out, hole.address[1])
     sender = out.start("send")
-    until(lambda: hole.passed > 1_000_000)
+    until(lambda: hole.passed > 3_600_000, 60)
     hole.close()
     _, complaint = sender.communicate(timeout=60)
     assert sender.returncode == 1, complaint
+    assert len(out.events("bundle.sent")) == 1
+    assert out.status()["streams"]["hq"]["sent"] is None, "nothing is known to be out"
     with receiving(inside) as (_, port):
-        send_to(out, port, timeout="10s")
-        out.sluice("send")
+        send_to(out, port, timeout="10s", rate="8Gbit")
+        assert "of bundle 1, 2" in out.sluice("send").out
         until(lambda: published(inside, upstream), 40)
+    assert inside.digest() == out.digest()
 
 
 def test_a_sender_that_is_killed_sends_again_what_was_under_way(tmp_path: Path) -> None:

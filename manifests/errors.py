@@ -36,6 +36,8 @@ command line prints these as one line each and exits with ``exit_code``.
      |    +-- NotCanonical                  not byte for byte what signing produces
      |    +-- Unsigned                      too few valid signatures
      |    +-- ForeignRoot                   another root of trust than the pinned one
+     |    +-- ForeignSlip                   a return slip of another zone or stream
+     |    +-- StaleSlip                     a return slip older than one accepted before
      |    +-- ForkedStream        exit 3    two manifests for one sequence
      +-- CarrierError                  a carrier cannot move or read a file
      |    +-- ArrivalChanged                it changed or went since it was seen
@@ -194,6 +196,14 @@ class Unsigned(TrustError):
 
 class ForeignRoot(TrustError):
     """A root chain that does not start at the pinned root of trust."""
+
+
+class ForeignSlip(TrustError):
+    """A return slip that is signed by no key pinned here, or is of another stream."""
+
+
+class StaleSlip(TrustError):
+    """A return slip that is older than one that was accepted, or of an ended epoch."""
 
 
 class ForkedStream(TrustError):

@@ -46,6 +46,7 @@ _MODULES = {
     "gc": "upkeep",
     "quarantine": "upkeep",
     "wants": "wants",
+    "slip": "slips",
     "events": "upkeep",
     "trust": "trust",
     "keys": "trust",

@@ -18,10 +18,13 @@ from manifests.zone import InsideStream, InsideZone, OutsideStream, OutsideZone
 from mirror.commit import last_sync
 from sluice.commands.trust import stream_keys
 from sluice.context import Context
+from sluice.slips import confirmed
 from sluice.volumes import read_taken
 from store.ledger import ReadTransaction
 from store.records import BundleRecord, Hold, Publication
 from transfer.alarms import silence
+from transfer.known import load_known
+from transfer.missing import outstanding
 from transfer.plan import read_manifest
 
 STATUS_VERSION = 1
@@ -123,12 +126,13 @@ def _stream(
         result["watermarks"] = {
             "packed": newest.sequence if newest else 0,
             "sent": (result["sent"] or {"sequence": 0})["sequence"],
-            "confirmed": None,
+            "confirmed": _confirmed(tx, stream.name, newest),
         }
         result["drafts"] = [draft.id for draft in tx.drafts(stream.name)]
         result["root"] = _outside_root(context, stream, now, warnings)
     else:
         result["root"] = _inside_root(tx, stream, now, warnings)
+        result["missing"] = _missing(context, tx, stream.name)
         result["incomplete"] = [bundle.sequence for bundle in bundles if bundle.imported is None]
         result["volumes"] = _volumes(tx, stream)
     return result
@@ -139,6 +143,21 @@ def _volumes(tx: ReadTransaction, stream: InsideStream) -> dict[str, Any] | None
         return None
     taken = read_taken(tx, stream.name)
     return {"last": taken.last, "wanted": [number for number, _ in taken.wanted()]}
+
+
+def _confirmed(tx: ReadTransaction, stream: str, newest: BundleRecord | None) -> int | None:
+    """What a return slip of this epoch said to be wholly inside."""
+    said = confirmed(tx, stream)
+    return said.sequence if said and newest and said.epoch == newest.epoch else None
+
+
+def _missing(context: Context, tx: ReadTransaction, stream: str) -> list[dict[str, Any]]:
+    saved = tx.trust_state(stream)
+    if saved is None:
+        return []
+    known = list(load_known(context.store, tx, stream).values())
+    found = outstanding(tx, known, TrustState.from_bytes(saved))
+    return [{"bundle": number, "parts": list(parts)} for number, parts in found.bundles]
 
 
 def _outside_root(

@@ -14,9 +14,10 @@ from typing import Final
 
 from manifests.bundle import Index
 from manifests.digest import Digest
+from manifests.trust import TrustState
 from store.ledger import ReadTransaction
 from store.store import Store
-from transfer.known import Known
+from transfer.known import Known, PartState
 
 LISTED: Final = 50
 """Paths, problems and parts that a hold names; the rest is counted."""
@@ -169,3 +170,35 @@ def gaps(bundles: Iterable[Known], whole: Known | None, newest: Known) -> list[i
     first = 1 if whole is None else whole.order[1] + 1
     have = {known.order[1] for known in bundles if known.order[0] == epoch}
     return [number for number in range(first, last) if number not in have]
+
+
+@dataclass(frozen=True, slots=True)
+class Outstanding:
+    """What a stream still waits for inside. ``whole`` is the newest bundle whose whole state
+    is here, ``newest`` the one whose state counts."""
+
+    whole: Known | None
+    newest: Known | None
+    bundles: tuple[tuple[int, tuple[int, ...]], ...]
+    """Sequence and parts; no parts: nothing of that bundle came. Sorted."""
+
+
+def outstanding(tx: ReadTransaction, bundles: Sequence[Known], state: TrustState) -> Outstanding:
+    """By what the ledger knows; parts that lie in the inbox and wait are not missing."""
+    here = [known for known in bundles if known.epoch == state.epoch]
+    newest = next((known for known in here if known.sequence == state.released), None)
+    whole = None if newest is None else newest_whole(tx, here, newest)
+    if whole is not None and whole is newest and state.sequence == state.released:
+        return Outstanding(whole, newest, ())
+    first = 1 if whole is None else whole.sequence + 1
+    by_number = {known.sequence: known for known in here}
+    found: list[tuple[int, tuple[int, ...]]] = []
+    for number in range(first, state.sequence + 1):
+        known = by_number.get(number)
+        if known is None:
+            found.append((number, ()))
+        elif not known.imported and not known.heartbeat:
+            parts = tx.parts(known.stream, known.epoch, number)
+            lost = tuple(part.index for part in parts if part.state == PartState.MISSING)
+            found += [(number, lost)] if lost else []
+    return Outstanding(whole, newest, tuple(found))

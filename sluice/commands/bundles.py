@@ -15,6 +15,7 @@ from sluice.context import Context
 from sluice.errors import report
 from sluice.progress import Progress
 from sluice.sending import send_stream
+from sluice.slips import base_of_next, base_taken
 from sluice.text import plural, table
 from store.records import BundleRecord
 from transfer.pack import Draft, PackPlan, pack, plan, reject
@@ -130,6 +131,9 @@ def _pack(context: Context, stream: OutsideStream, options: argparse.Namespace) 
                     print(f"{stream.name}: {_nothing(context, stream)}")
                 return 0
             made += 1
+            if wish != Wish() and not only:
+                with context.store.ledger.write(context.actor) as tx:
+                    base_taken(tx, stream.name)
             if not at_once:
                 return _say_draft(stream, draft, options)
             _tell(_release(context, stream, draft.id))
@@ -166,6 +170,9 @@ def _wish(
     if options.full or options.since is not None or only:
         return Wish(options.full, options.since, only)
     with context.store.ledger.read() as tx:
+        base = base_of_next(tx, stream.name, epoch)
+        if base is not None:
+            return Wish(since=base) if base else Wish(full=True)
         if full_is_due(tx, stream.name, epoch, stream.full_every, context.now()):
             return Wish(full=True)
     return Wish()

@@ -36,13 +36,15 @@ def show_status(options: argparse.Namespace) -> int:
 def _print(status: dict[str, Any]) -> None:
     print(f"{status['zone']} zone at {status['time']}")
     steps = ("packed", "sent") if status["zone"] == "outside" else ("received", "imported")
+    outside = status["zone"] == "outside"
     streams = [
         (name, *(_mark(stream[step]) for step in steps))
+        + ((_confirmed(stream),) if outside else ())
         for name, stream in status["streams"].items()
     ]
     if streams:
         print()
-        print(table([("stream", *steps), *streams]))
+        print(table([("stream", *steps, *(("confirmed",) if outside else ())), *streams]))
     for name, stream in status["streams"].items():
         for number in (stream.get("volumes") or {}).get("wanted", ()):
             print(f"\n{name}: volume {number} is still wanted")
@@ -69,6 +71,11 @@ def _print(status: dict[str, Any]) -> None:
         print(f"\n{plural(status['wants'], 'want')} of clients: see `sluice wants`")
     for line in status["warnings"]:
         print(f"\nwarning: {line}")
+
+
+def _confirmed(stream: dict[str, Any]) -> str:
+    number = stream["watermarks"]["confirmed"]
+    return "-" if number is None else str(number)
 
 
 def _mark(mark: dict[str, Any] | None) -> str:

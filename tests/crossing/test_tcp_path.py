@@ -174,6 +174,34 @@ def test_a_sender_that_is_killed_sends_again_what_was_under_way(tmp_path: Path) 
     assert inside.quarantined() == {}
 
 
+def test_a_part_that_is_damaged_on_the_way_is_sent_again_by_hand(tmp_path: Path) -> None:
+    upstream, out, inside = zones(tmp_path, 1)
+    out.sluice("sync")
+    out.sluice("pack")
+    passed = 0
+
+    def alter(data: bytes) -> bytes:
+        nonlocal passed
+        before, passed = passed, passed + len(data)
+        hit = before <= 1_000_000 < passed
+        return bytes([data[0] ^ 4]) + data[1:] if hit else data
+
+    with receiving(inside) as (process, port):
+        with OneWay(("127.0.0.1", port), alter) as relay:
+            send_to(out, relay.address[1])
+            out.sluice("send")
+            until(lambda: "tools" in inside.holds(), 40)
+        send_to(out, port)
+        until(lambda: "part 4" in inside.holds()["tools"]["remedy"], 40)
+        assert inside.content("tools") is None
+        out.sluice("resend", 1, "--parts", 4)
+        until(lambda: published(inside, upstream), 40)
+        process.terminate()
+        _, complaints = process.communicate(timeout=30)
+    assert "DamagedFrame" in complaints
+    assert inside.status()["holds"] == []
+
+
 def test_pinned_certificates(tmp_path: Path) -> None:
     upstream, out, inside = zones(tmp_path, 1)
     authority = Authority(tmp_path / "ca")

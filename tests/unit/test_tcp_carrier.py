@@ -102,6 +102,35 @@ def test_a_broken_connection_costs_time_only(tmp_path: Path) -> None:
         assert not list((tmp_path / "in" / INCOMING).iterdir())
 
 
+def test_a_link_that_damages_bytes_costs_parts_and_never_truth(tmp_path: Path) -> None:
+    parts = spool(tmp_path / "spool", 40, 20_000)
+    chance = random.Random(11)
+
+    def alter(data: bytes) -> bytes:
+        if chance.random() < 0.6:
+            return data
+        at = chance.randrange(len(data))
+        return chance.choice(
+            [data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :], data[:at] + b"noise" + data[at:],
+             data[:at] + data[at + 3 :], data + data[-100:]]
+        )  # fmt: skip
+
+    with listener(tmp_path / "in") as inside:
+        with OneWay(inside.address, alter) as relay, outlet(relay.address) as outside:
+            for name, path in parts.items():
+                outside.offer(name, path)
+        inside.wait_quiet(5.0, 0.3)
+        came = landed(tmp_path / "in")
+        true = content(parts)
+        assert came.items() < true.items(), "whole parts, and not all of them"
+        assert classes(inside) == {errors.DamagedFrame}
+        with outlet(inside.address) as outside:
+            for name in true.keys() - came.keys():
+                outside.offer(name, parts[name])
+        until(lambda: inside.parts == len(parts))
+        assert landed(tmp_path / "in") == true
+
+
 def test_what_a_dying_relay_had_swallowed_is_sent_again(tmp_path: Path) -> None:
     """Acknowledged is not arrived: the relay took three parts and passed none on."""
     parts = spool(tmp_path / "spool", 4, 50_000)

@@ -189,4 +189,4 @@ def image_of(url: str) -> str:
 
 
 def _scopes(image: str) -> list[str]:
-    return [f"repository:{image}:pull" if image else "registry:catalog:*"]
+    return [f"repository:{image}:pull"] if image else []

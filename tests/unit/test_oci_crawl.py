@@ -106,7 +106,7 @@ def test_a_list_that_never_ends_is_left(monkeypatch: pytest.MonkeyPatch) -> None
     crawl = OciCrawl(Spec("r", options=Asked(images=(ImageRule("app"),)).options), None)
     drive(crawl, endless)
     outcome = crawl.outcome({})
-    assert outcome.failed == {"app": "its list of tags: it has more than 20 pages"}
+    assert outcome.failed["app"].startswith("its list of tags: it has more than 20 pages")
     assert len([url for url in registry.asked if "tags/list" in url]) == 20
 
 

@@ -23,6 +23,8 @@ from manifests.tree import PRIVATE
 #: Lists are read and not kept; below here are their keys.
 ASKED = PRIVATE + "oci/asked/"
 MAX_LIST = 16 << 20
+MAX_PAGES = 128 << 20
+"""Bytes of one page of a list, and of all its pages."""
 MAX_BLOB = 1 << 40
 MAX_DOCUMENTS = 100_000
 """Manifests of one image."""

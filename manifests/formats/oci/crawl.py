@@ -31,6 +31,7 @@ from manifests.formats.oci.asking import (
     GONE,
     MAX_BLOB,
     MAX_DOCUMENTS,
+    MAX_PAGES,
     MOST_PAGES,
     MOST_SHOWN,
     PAGE,
@@ -91,6 +92,7 @@ class OciCrawl:
         self._unasked: list[ReferrersNote] = []
         self._outcome: Outcome | None = None
         self._pages: Counter[str] = Counter()
+        self._bytes: Counter[str] = Counter()
 
     def start(self) -> Iterator[Wanted | LeftOut]:
         if any(rule.is_glob for rule in self._asked.images):
@@ -212,8 +214,11 @@ class OciCrawl:
         follow = asking.following(url, result.headers.get("link", ""))
         name = url.partition("?")[0]
         self._pages[name] += 1
-        if follow and self._pages[name] >= MOST_PAGES:
-            raise MalformedIndex(f"it has more than {MOST_PAGES} pages", where=name)
+        self._bytes[name] += result.body.size
+        if follow and (self._pages[name] >= MOST_PAGES or self._bytes[name] > MAX_PAGES):
+            raise MalformedIndex(
+                f"it has more than {MOST_PAGES} pages, or than {MAX_PAGES} bytes", where=name
+            )
         return follow
 
     # --- manifests

@@ -13,22 +13,23 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpProcessingError, HttpRequestParser, HttpVersion11, RawRequestMessage
 from multidict import CIMultiDictProxy
 
-from manifests.errors import BlobDamaged, SluiceError
-from repo_server.date import Date
+from manifests.errors import SluiceError
 from repo_server.log import log_access, report
 from repo_server.ready import Reply, Span, text_reply
-from repo_server.sendfile import SendFile
+from repo_server.secure import Secure
+from repo_server.sendfile import SendFile, blocks_of, open_file
 from repo_server.settings import Limits
-from store.layout import open_regular
+
+if TYPE_CHECKING:
+    from repo_server.connections import Connections
 
 _LINGER = 2.0
 _NO_LINGER = struct.pack("ii", 1, 0)
@@ -61,39 +62,6 @@ class Service(Protocol):
         """Head (without Date) and body of a GET, if they are at hand; else None."""
 
     async def answer(self, call: Call) -> Reply: ...
-
-
-class Connections:
-    """All connections of one worker."""
-
-    def __init__(self, service: Service) -> None:
-        self.service = service
-        self.date = Date()
-        self.open: set[Connection] = set()
-        self.stopping = False
-
-    def at(self, place: str) -> Callable[[], Connection]:
-        """What makes a protocol for a new connection to an address (see ``Call.place``)."""
-        return lambda: Connection(self, place)
-
-    async def watch(self) -> None:
-        """Close those that are late, for ever."""
-        while True:
-            await asyncio.sleep(1.0)
-            now = time.monotonic()
-            for connection in [each for each in self.open if each.deadline < now]:
-                connection.abort()
-
-    async def stop(self, seconds: float) -> None:
-        """Close idle connections at once and the others after their answer, or ``seconds``."""
-        self.stopping = True
-        for connection in list(self.open):
-            connection.stop()
-        until = time.monotonic() + seconds
-        while self.open and time.monotonic() < until:
-            await asyncio.sleep(0.02)
-        for connection in list(self.open):
-            connection.abort()
 
 
 class Connection(BaseProtocol):
@@ -173,9 +141,16 @@ class Connection(BaseProtocol):
                 break
         self._work()
 
+    def pause_writing(self) -> None:
+        """Who takes no answers may ask nothing more."""
+        super().pause_writing()
+        if self._task is None and self.transport is not None:
+            self.transport.pause_reading()
+
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._task is None:
+        if self._task is None and self.transport is not None:
+            self.transport.resume_reading()
             self._idle()
             self._work()
 
@@ -244,7 +219,7 @@ class Connection(BaseProtocol):
         try:
             try:
                 reply = await self._service.answer(call)
-                file = _open(reply)
+                file = open_file(reply.body)
             except (SluiceError, OSError) as error:
                 reply = _failed(call, str(error))
             except Exception as error:  # noqa: BLE001 - one bad request must not end the worker
@@ -278,7 +253,8 @@ class Connection(BaseProtocol):
             if not self._paused:
                 self._close()
             return
-        transport.resume_reading()
+        if not self._paused:
+            transport.resume_reading()
         self._work()
 
     async def _send(
@@ -305,7 +281,10 @@ class Connection(BaseProtocol):
             transport.write(head)
             await self._drained()
             peer: socket.socket = transport.get_extra_info("socket")
-            if body.count:
+            if isinstance(transport, Secure):
+                blocks = blocks_of(file, body.offset, body.count)
+                await self._send_chunks(transport, b"", blocks, chunked=False)
+            elif body.count:
                 await SendFile(peer, file, body.offset, body.count).run(self._limits.stall)
         else:
             await self._send_chunks(transport, head, body, chunked)
@@ -325,11 +304,20 @@ class Connection(BaseProtocol):
         await self._drained()
 
     async def _drained(self) -> None:
-        if self.transport is None or self.transport.is_closing():
-            raise ConnectionResetError
-        if self._paused:
-            async with asyncio.timeout(self._limits.stall):
-                await self._drain_helper()
+        """Wait until all is in the socket. Raises TimeoutError: it takes nothing for too long."""
+        while True:
+            transport = self.transport
+            if transport is None or transport.is_closing():
+                raise ConnectionResetError
+            if not self._paused:
+                return
+            left = transport.get_write_buffer_size()
+            try:
+                async with asyncio.timeout(self._limits.stall):
+                    await self._drain_helper()
+            except TimeoutError:
+                if transport.get_write_buffer_size() >= left:
+                    raise
 
     def _refuse(self) -> None:
         """Answer bytes that are no request, after what was asked before them."""
@@ -356,22 +344,6 @@ class Connection(BaseProtocol):
                 transport.close()
         else:
             transport.close()
-
-
-def _open(reply: Reply) -> int | None:
-    """The descriptor of a reply that is a file. Raises StoreError, OSError."""
-    span = reply.body
-    if not isinstance(span, Span):
-        return None
-    fd, size = open_regular(Path(span.path))
-    if size != span.size:
-        os.close(fd)
-        raise BlobDamaged(
-            f"the blob has {size} bytes, not {span.size}",
-            where=span.path,
-            remedy="run `sluice verify --repair`",
-        )
-    return fd
 
 
 def _failed(call: Call, what: str) -> Reply:

@@ -10,7 +10,7 @@ from manifests.formats.base import TreeView
 from manifests.formats.oci import facts
 from manifests.formats.oci.layout import FACTS
 from manifests.formats.oci.origin import is_origin
-from manifests.zone.model import Serve
+from manifests.zone.served import Serve
 from repo_server.log import report
 
 FORMAT = "oci"

@@ -1,13 +1,53 @@
-"""Bodies from files to sockets without passing through this process."""
+"""Bodies from files: to sockets without passing through this process, or in blocks for TLS."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from manifests.errors import BlobDamaged
+from repo_server.ready import Span
+from store.layout import open_regular
 
 #: Bytes for one call, so that one fast client does not keep the others waiting.
 _TURN = 2 << 20
+_BLOCK = 64 << 10
+
+
+def open_file(body: object) -> int | None:
+    """The descriptor of a body that is a file. Raises StoreError, OSError."""
+    if not isinstance(body, Span):
+        return None
+    fd, size = open_regular(Path(body.path))
+    if size != body.size:
+        os.close(fd)
+        raise BlobDamaged(
+            f"the blob has {size} bytes, not {body.size}",
+            where=body.path,
+            remedy="run `sluice verify --repair`",
+        )
+    return fd
+
+
+async def blocks_of(fd: int, offset: int, count: int) -> AsyncIterator[bytes]:
+    """A part of an open file, for a transport that must see the bytes.
+
+    Raises ConnectionAbortedError when the file ends early.
+    """
+    end, turn = offset + count, 0
+    while offset < end:
+        block = os.pread(fd, min(_BLOCK, end - offset), offset)
+        if not block:
+            raise ConnectionAbortedError("the file ended early")
+        offset += len(block)
+        turn += len(block)
+        yield block
+        if turn >= _TURN:
+            turn = 0
+            await asyncio.sleep(0)
 
 
 class SendFile:

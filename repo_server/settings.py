@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from manifests.digest import Digest
-from manifests.zone.model import Registry, Serve
+from manifests.zone.served import Registry, Serve, ServerTls
+from repo_server.pair import Pair
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,10 @@ class Limits:
     """Length of a request line, and of one header."""
     headers: int = 64
     """Number of header lines."""
+    handshakes: int = 512
+    """TLS handshakes that are not done yet."""
+    handshake: float = 10.0
+    """How long a TLS handshake may take, from the connection on."""
     idle: float = 75.0
     """How long a connection may stay open without a complete request."""
     stall: float = 60.0
@@ -58,11 +63,18 @@ class Settings:
     serve: Serve = field(default_factory=Serve)
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     repository_key: str = ""
+    pair: Pair | None = field(default=None, repr=False)
+    """What a worker shows; its parent reads it from the files of ``serve.tls``."""
     ca: str = ""
     """Certificates of the authority behind what clients see, PEM."""
     access_log: bool = False
     """Whether each answer is written to standard output as one line of JSON."""
     limits: Limits = Limits()
+
+    @property
+    def scheme(self) -> str:
+        """What clients speak with this server itself."""
+        return "http" if self.serve.tls is None else "https"
 
     def to_json(self) -> bytes:
         serve = self.serve
@@ -80,7 +92,9 @@ class Settings:
                     "deny": sorted(serve.deny),
                     "groups": {name: list(names) for name, names in serve.groups.items()},
                     "registries": {name: asdict(each) for name, each in serve.registries.items()},
+                    "tls": serve.tls and {"cert": str(serve.tls.cert), "key": str(serve.tls.key)},
                 },
+                "pair": self.pair and asdict(self.pair),
                 "keys": {name: list(armored) for name, armored in self.keys.items()},
                 "repository_key": self.repository_key,
                 "ca": self.ca,
@@ -97,9 +111,13 @@ class Settings:
         deny = frozenset(Digest(text) for text in serve.pop("deny"))
         groups = {name: tuple(names) for name, names in serve.pop("groups").items()}
         registries = {name: _registry(each) for name, each in serve.pop("registries").items()}
+        tls, pair = serve.pop("tls"), values.pop("pair")
+        if tls is not None:
+            tls = ServerTls(cert=Path(tls["cert"]), key=Path(tls["key"]))
         return cls(
             store=Path(values.pop("store")),
-            serve=Serve(deny=deny, groups=groups, registries=registries, **serve),
+            serve=Serve(deny=deny, groups=groups, registries=registries, tls=tls, **serve),
+            pair=None if pair is None else Pair(**pair),
             keys={name: tuple(armored) for name, armored in values.pop("keys").items()},
             limits=Limits(**values.pop("limits")),
             **values,

@@ -8,6 +8,7 @@ forks, so the parent may have threads and open databases.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -18,12 +19,15 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from manifests.errors import ConfigError, SluiceError, StoreError
 from repo_server.log import report
 from repo_server.marks import Marks
 from repo_server.misses import Miss
+from repo_server.pair import Pair
+from repo_server.renewal import Renewal
 from repo_server.settings import Settings
 
 _TICK = 0.1
@@ -40,7 +44,7 @@ class _Worker:
     """One place for a worker, and the process that fills it now."""
 
     def __init__(
-        self, settings: bytes, listeners: Sequence[tuple[socket.socket, str]], marks: int
+        self, settings: Settings, listeners: Sequence[tuple[socket.socket, str]], marks: int
     ) -> None:
         self._settings = settings
         self._listeners = listeners
@@ -53,6 +57,7 @@ class _Worker:
         self.again = 0.0
         self._pause = _TICK
         self._text = b""
+        self._unsaid = b""
 
     def start(self) -> None:
         ours, theirs = socket.socketpair()
@@ -74,11 +79,22 @@ class _Worker:
         assert self.process.stdin is not None
         try:
             with self.process.stdin as pipe:
-                pipe.write(self._settings)
+                pipe.write(self._settings.to_json())
         except BrokenPipeError:
             pass  # it ended already; its exit code says so
-        self.line, self.ready, self._text = ours, False, b""
+        self.line, self.ready, self._text, self._unsaid = ours, False, b"", b""
         self.started = time.monotonic()
+
+    def show(self, pair: Pair) -> None:
+        """New connections, and all of a process started later, are to see this certificate."""
+        self._settings = replace(self._settings, pair=pair)
+        self._unsaid += json.dumps({"pair": asdict(pair)}).encode() + b"\n"
+
+    def say(self) -> None:
+        """Send what there is to say, as far as it is taken now."""
+        if self.line is not None and self._unsaid:
+            with contextlib.suppress(BlockingIOError, ConnectionError):
+                self._unsaid = self._unsaid[self.line.send(self._unsaid) :]
 
     def read(self) -> list[dict[str, object]]:
         """What it said since the last call."""
@@ -120,6 +136,8 @@ class Server:
         self._on_miss = on_miss
         self._announce = announce or _print
         self._stopping = False
+        self._renewal: Renewal | None = None
+        self._read_again = False
         self.url = ""
         """Where it serves; set before the workers are started."""
         self.urls: dict[str, str] = {}
@@ -130,11 +148,19 @@ class Server:
         """Let ``run`` end: running answers are finished, up to ``limits.drain`` seconds."""
         self._stopping = True
 
+    def reload(self) -> None:
+        """Read the certificate again now, and say how it went."""
+        self._read_again = True
+
     def run(self) -> None:
-        """Serve until ``stop``. Raises ConfigError if the address cannot be listened on,
-        and what a worker said that could not start at all."""
+        """Serve until ``stop``. Raises ConfigError if the address cannot be listened on or the
+        certificate not be shown, and what a worker said that could not start at all."""
         with ExitStack() as stack:
-            serve, count = self._settings.serve, self._settings.serve.workers
+            settings, serve = self._settings, self._settings.serve
+            count = serve.workers
+            if serve.tls is not None:
+                self._renewal = Renewal(serve.tls, serve.external_url, report)
+                settings = replace(settings, pair=self._renewal.pair)
             addresses = {"": (serve.host, serve.port)}
             addresses |= {
                 name: each.listen for name, each in serve.registries.items() if each.listen
@@ -144,13 +170,14 @@ class Server:
                 places[place] = _listen(address, count)
                 for listener in places[place]:
                     stack.callback(listener.close)
-            self.urls = {place: _url(listeners[0]) for place, listeners in places.items()}
+            self.urls = {
+                place: _url(settings.scheme, listeners[0]) for place, listeners in places.items()
+            }
             self.url = self.urls.pop("")
             marks = Marks.create()
             stack.callback(os.close, marks)
-            text = self._settings.to_json()
             workers = [
-                _Worker(text, [(each[number], place) for place, each in places.items()], marks)
+                _Worker(settings, [(each[number], place) for place, each in places.items()], marks)
                 for number in range(count)
             ]
             try:
@@ -177,6 +204,7 @@ class Server:
                         report(f"a worker ended with {code} and is started again")
                     if worker.process is None and time.monotonic() >= worker.again:
                         worker.start()
+                self._renew(workers)
                 self.pids = [each.process.pid for each in workers if each.process is not None]
                 self._listen_to(selector, workers)
                 if not announced and all(worker.ready for worker in workers):
@@ -186,6 +214,16 @@ class Server:
                         self._announce(f"{name} alone at {url}")
                 if not announced and time.monotonic() - began > _START_SECONDS:
                     raise StoreError("the workers of the server did not start in time")
+
+    def _renew(self, workers: list[_Worker]) -> None:
+        if self._renewal is None:
+            return
+        at_once, self._read_again = self._read_again, False
+        fresh = self._renewal.poll(at_once=at_once)
+        for worker in workers:
+            if fresh is not None:
+                worker.show(fresh)
+            worker.say()
 
     def _listen_to(self, selector: selectors.BaseSelector, workers: list[_Worker]) -> None:
         lines = {worker.line: worker for worker in workers if worker.line is not None}
@@ -232,9 +270,10 @@ class Server:
 
 
 def serve(settings: Settings, *, on_miss: OnMiss | None = None) -> None:
-    """Serve a store until SIGTERM or SIGINT; nothing in it is written.
+    """Serve a store until SIGTERM or SIGINT; nothing in it is written. With TLS, SIGHUP reads
+    the certificate again.
 
-    Prints ``serving http://HOST:PORT`` when all workers listen, then where single repositories
+    Prints ``serving URL`` when all workers listen, then where single repositories
     have an address of their own. ``on_miss`` is called in
     this process, about once a second, with what clients asked for and did not get, and
     how often. To be called from the main thread. Raises what ``Server.run`` raises.
@@ -244,6 +283,8 @@ def serve(settings: Settings, *, on_miss: OnMiss | None = None) -> None:
         number: signal.signal(number, lambda *_: server.stop())
         for number in (signal.SIGTERM, signal.SIGINT)
     }
+    if settings.serve.tls is not None:
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: server.reload())
     try:
         server.run()
     finally:
@@ -251,9 +292,9 @@ def serve(settings: Settings, *, on_miss: OnMiss | None = None) -> None:
             signal.signal(number, handler)
 
 
-def _url(listener: socket.socket) -> str:
+def _url(scheme: str, listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _listen(wanted: tuple[str, int], count: int) -> list[socket.socket]:

@@ -5,6 +5,7 @@ and listening sockets, each with the repository that stands alone there, or none
 come as JSON on standard input. On the control socket the worker writes lines of JSON:
 ``{"ready": true}``,
 ``{"misses": [[format, repository, want, count], ...]}``, ``{"failed": ..., "remedy": ...}``.
+The parent says ``{"pair": {"cert": PEM, "key": PEM}}`` when the certificate was renewed.
 When the parent is gone the worker ends, too.
 """
 
@@ -17,13 +18,15 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from manifests.errors import SluiceError
-from repo_server.connection import Connections
+from repo_server.connections import Connections
 from repo_server.follow import Follower
 from repo_server.marks import Marks
+from repo_server.pair import Pair
 from repo_server.service import RepoService
 from repo_server.settings import Limits, Settings
 from store.store import Store
@@ -51,11 +54,15 @@ class Control:
             if again:
                 self.say(**words)
 
-    async def until_parent_ends(self) -> None:
+    async def until_parent_ends(self, hear: Callable[[dict[str, Any]], None]) -> None:
+        """``hear`` what the parent says until then."""
         loop = asyncio.get_running_loop()
+        rest = b""
         with contextlib.suppress(ConnectionError):
-            while await loop.sock_recv(self.line, 1024):
-                pass
+            while data := await loop.sock_recv(self.line, 1 << 16):
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    hear(json.loads(line))
 
 
 async def work(
@@ -74,6 +81,12 @@ async def work(
         follower = Follower(store, settings)
         service = RepoService(store, settings, follower, marks)
         connections = Connections(service)
+        if settings.pair is not None:
+            connections.context = settings.pair.context()
+
+        def hear(words: dict[str, Any]) -> None:
+            connections.context = Pair(**words["pair"]).context()
+
         servers = [
             await loop.create_server(connections.at(place), sock=listener, backlog=1024)
             for listener, place in listeners
@@ -83,7 +96,7 @@ async def work(
             loop.create_task(connections.watch()),
             loop.create_task(_tell_misses(service, control)),
         ]
-        parent = loop.create_task(control.until_parent_ends())
+        parent = loop.create_task(control.until_parent_ends(hear))
         parent.add_done_callback(lambda _: stop.set())
         control.say(ready=True)
         waiting = loop.create_task(stop.wait())
@@ -128,10 +141,11 @@ def _room_for_connections(limits: Limits) -> Limits:
     A connection that is sent a file needs three descriptors.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 3 * limits.connections + _OTHER_FILES
+    other = _OTHER_FILES + limits.handshakes
+    wanted = 3 * limits.connections + other
     files = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
-    return replace(limits, connections=max(1, (files - _OTHER_FILES) // 3))
+    return replace(limits, connections=max(1, (files - other) // 3))
 
 
 def main() -> int:

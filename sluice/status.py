@@ -16,6 +16,7 @@ from manifests.state import Snapshot, format_time
 from manifests.trust import TrustState, expiring_soon
 from manifests.zone import InsideStream, InsideZone, OutsideStream, OutsideZone
 from mirror.commit import last_sync
+from repo_server.pair import certificate_warnings
 from sluice.commands.trust import stream_keys
 from sluice.context import Context
 from sluice.slips import confirmed
@@ -49,6 +50,8 @@ def zone_status(context: Context) -> dict[str, Any]:
         holds = [hold_json(hold) for hold in [*tx.holds(), *_silences(zone, tx, now)]]
         wants = tx.count_wants()
         generation = tx.generation()
+    if isinstance(zone, InsideZone) and zone.serve.tls is not None:
+        warnings += certificate_warnings(zone.serve.tls, zone.serve.external_url, now)
     return {
         "version": STATUS_VERSION,
         "zone": zone.kind.value,

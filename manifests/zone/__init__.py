@@ -29,10 +29,8 @@ from manifests.zone.model import (
     OutsideStream,
     OutsideZone,
     PartNames,
-    Registry,
     Repository,
     Retain,
-    Serve,
     Signers,
     TcpListening,
     TcpSending,
@@ -44,6 +42,7 @@ from manifests.zone.model import (
 )
 from manifests.zone.outside import read_outside
 from manifests.zone.reader import Value, nearest
+from manifests.zone.served import Registry, Serve, ServerTls
 from manifests.zone.yamltext import FILE_NAME, MAX_BYTES, check_size, compose, place
 
 __all__ = [
@@ -68,6 +67,7 @@ __all__ = [
     "Repository",
     "Retain",
     "Serve",
+    "ServerTls",
     "Signers",
     "TcpListening",
     "TcpSending",

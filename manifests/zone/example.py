@@ -158,6 +158,7 @@ serve:
   #groups: {{public: [central, vendor]}}      # several repositories as one; the first hit wins
   #registries:                               # images at a port or host name of their own
     #platform: {{listen: "0.0.0.0:5000", hosts: images.example.org, replaces: registry.example.com}}
+  #tls: {{cert: keys/server.pem, key: keys/server.key}} # HTTPS; read again when they are renewed
   #ca_file: keys/ca.pem                      # who signed our certificate: /setup/ca.crt
 
 # What clients asked for and did not get: `sluice wants`. What matches is never noted.

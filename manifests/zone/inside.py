@@ -12,12 +12,12 @@ from manifests.zone.model import (
     DAY,
     InsideStream,
     InsideZone,
-    Serve,
     Signers,
     Wants,
 )
 from manifests.zone.reader import Value
 from manifests.zone.registries import read_registries
+from manifests.zone.served import Serve, ServerTls
 from manifests.zone.urls import read_listen, read_web_url
 
 KEYS = (*COMMON_KEYS, "streams", "require", "serve", "wants")
@@ -32,7 +32,9 @@ SERVE_KEYS = (
     "groups",
     "registries",
     "ca_file",
+    "tls",
 )
+SERVE_TLS_KEYS = ("cert", "key")
 WANTS_KEYS = ("ignore",)
 _OUTSIDE_ONLY = "in the zone.yaml of an outside zone; this one is inside"
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
@@ -104,16 +106,32 @@ def _rename(value: Value, repositories: tuple[str, ...] | None) -> dict[str, str
 def _serve(value: Value, folder: Path) -> Serve:
     section = value.section(SERVE_KEYS, {})
     host, port = section.get("listen", read_listen, (Serve().host, Serve().port))
+    external_url = section.get("external_url", read_web_url, None)
+    tls = section.get("tls", lambda v: _server_tls(v, folder), None)
+    if tls is not None and external_url is not None and external_url.startswith("http://"):
+        section.at("external_url").fail(
+            f"`{value.path}.external_url` is plain HTTP, but the server speaks TLS",
+            "write https://, or remove `tls`",
+        )
     return Serve(
         host=host,
         port=port,
         workers=section.get("workers", lambda v: v.integer(1, 256), 1),
-        external_url=section.get("external_url", read_web_url, None),
+        external_url=external_url,
         grace=section.get("grace", Value.duration, DAY),
         deny=section.get("deny", _digests, frozenset()),
         groups=section.get("groups", _groups, {}),
         registries=section.get("registries", read_registries, {}),
         ca_file=section.get("ca_file", lambda v: v.file(folder), None),
+        tls=tls,
+    )
+
+
+def _server_tls(value: Value, folder: Path) -> ServerTls:
+    section = value.section(SERVE_TLS_KEYS, {"pin": "to a stream with `carrier: tcp`"})
+    return ServerTls(
+        cert=section.need("cert", lambda v: v.file(folder), "keys/server.pem"),
+        key=section.need("key", lambda v: v.file(folder), "keys/server.key"),
     )
 
 

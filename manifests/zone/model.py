@@ -12,8 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from manifests.cron import Cron, parse_cron
-from manifests.digest import Digest
 from manifests.formats.oci.rules import Asked
+from manifests.zone.served import Serve
 
 GIB = 1 << 30
 DAY = 86_400.0
@@ -338,36 +338,6 @@ class InsideStream:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Registry:
-    """How a repository of images is reached besides by its own name."""
-
-    listen: tuple[str, int] | None = None
-    """Host and port at which it alone stands at the root."""
-    hosts: tuple[str, ...] = ()
-    """Host names for which it alone stands at the root; without a port: at any."""
-    replaces: tuple[str, ...] | None = None
-    """Original registries; None: those that the outside names."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Serve:
-    host: str = "127.0.0.1"
-    port: int = 8080
-    workers: int = 1
-    external_url: str | None = None
-    """Where clients reach the server, without a trailing ``/``; None: by the Host header."""
-    grace: float = DAY
-    deny: frozenset[Digest] = frozenset()
-    """Blobs that are never served."""
-    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Several repositories served as one: its name to theirs, in the order to look."""
-    registries: Mapping[str, Registry] = field(default_factory=dict)
-    """By our name of the repository."""
-    ca_file: Path | None = None
-    """Certificates of the authority that signed what clients see, for them to fetch."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Wants:
     ignore: tuple[str, ...] = ()
     """Globs of what is never noted, and so never leaves the inside."""
@@ -388,7 +358,7 @@ class InsideZone(Common):
     streams: Mapping[str, InsideStream]
     require: Mapping[str, Signers]
     """By our name of the repository."""
-    serve: Serve = Serve()
+    serve: Serve = field(default_factory=Serve)
     wants: Wants = Wants()
 
     @property

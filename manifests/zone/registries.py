@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from manifests.formats.oci.origin import is_origin
-from manifests.zone.model import Registry
 from manifests.zone.reader import Value
+from manifests.zone.served import Registry
 from manifests.zone.urls import read_listen
 
 REGISTRY_KEYS = ("listen", "hosts", "replaces")

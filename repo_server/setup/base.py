@@ -76,6 +76,6 @@ def base_url(settings: Settings, host: str | None, local: tuple[str, int]) -> st
     if settings.serve.external_url is not None:
         return settings.serve.external_url
     if host is not None and len(host) < 262 and _HOST.fullmatch(host):
-        return f"http://{host}"
+        return f"{settings.scheme}://{host}"
     address, port = local
-    return f"http://{f'[{address}]' if ':' in address else address}:{port}"
+    return f"{settings.scheme}://{f'[{address}]' if ':' in address else address}:{port}"

@@ -87,7 +87,7 @@ def roots(site: Site, asked: Asked) -> dict[str, str]:
             found[name] = f"{parts.scheme}://{host if ':' in host else host + own[1]}"
         elif each.listen is not None and each.listen[1]:
             host = f"[{own[0]}]" if ":" in own[0] else own[0]
-            found[name] = f"http://{host}:{each.listen[1]}"
+            found[name] = f"{site.settings.scheme}://{host}:{each.listen[1]}"
     return found
 
 

@@ -7,13 +7,10 @@ mirror in the user's own settings, and exempt localhost, which is why another na
 from __future__ import annotations
 
 import os
-import socket
 import ssl
 import subprocess
-import threading
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -120,64 +117,23 @@ def test_over_plain_http_by_a_name(published: Published, tmp_path: Path) -> None
 def test_over_https_with_a_private_authority(
     published: Published, tmp_path: Path, authority: Authority
 ) -> None:
-    port = tools.free_port()
     store = tmp_path / "trust.p12"
     tools.run(
         [tools.need("keytool"), "-importcert", "-noprompt", "-alias", "ca", "-storetype", "PKCS12",
          "-file", authority.ca, "-keystore", store, "-storepass", "changeit"]
     )  # fmt: skip
     java = f"-Djavax.net.ssl.trustStore={store} -Djavax.net.ssl.trustStorePassword=changeit"
-    url = f"https://{NAME}:{port}"
-    with (
-        Serving(published.store.folder, groups={"public": ("central", "vendor")},
-                external_url=url) as server,
-        tls_in_front(server, port, authority),
-    ):  # fmt: skip
-        settings = fetch(server, "/setup/maven/settings.xml", "ignored")
+    groups = {"public": ("central", "vendor")}
+    with Serving(published.store.folder, groups=groups, tls=authority.issue(NAME)) as server:
+        url = f"https://{NAME}:{server.address[1]}"
+        context = ssl.create_default_context(cafile=str(authority.ca))
+        asked = urllib.request.Request(
+            f"{server.url}/setup/maven/settings.xml", headers={"Host": url.partition("://")[2]}
+        )
+        with urllib.request.urlopen(asked, timeout=20, context=context) as answer:
+            settings = answer.read().decode()
         assert f"<url>{url}/maven/public/</url>" in settings
         assert seen(mvn(tmp_path / "tls", settings, PROJECT, REVEAL, java=java)) == EXPECTED
-
-
-@contextmanager
-def tls_in_front(server: Serving, port: int, authority: Authority) -> Iterator[None]:
-    """What ends TLS before the server, as a reverse proxy does."""
-    pair = authority.issue(NAME)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pair.cert, pair.key)
-
-    def copy(source: socket.socket, target: socket.socket) -> None:
-        try:
-            while block := source.recv(1 << 16):
-                target.sendall(block)
-        except OSError:
-            pass
-        finally:
-            for line in (source, target):
-                with suppress(OSError):
-                    line.shutdown(socket.SHUT_RDWR)
-
-    def serve(plain: socket.socket) -> None:
-        try:
-            near = context.wrap_socket(plain, server_side=True)
-        except OSError:
-            return
-        far = socket.create_connection(server.address)
-        back = threading.Thread(target=copy, args=(far, near), daemon=True)
-        back.start()
-        copy(near, far)
-
-    def accept(listener: socket.socket) -> None:
-        while True:
-            try:
-                plain, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=serve, args=(plain,), daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", port)) as listener:
-        threading.Thread(target=accept, args=(listener,), daemon=True).start()
-        yield
-        listener.shutdown(socket.SHUT_RDWR)
 
 
 def test_our_own_repository_is_left_alone(published: Published, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from manifests.zone.model import Registry as Registered
+from manifests.zone.served import Registry as Registered
 from tests.clients.test_registry_http import ORIGIN, ask
 from tests.support.images import HERE, Layout
 from tests.support.imagetrees import overlay, tree

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from manifests.digest import Digest
-from manifests.zone.model import Registry
+from manifests.zone.served import Registry
 from tests.support.images import (
     DOCKER_LIST,
     DOCKER_MANIFEST,

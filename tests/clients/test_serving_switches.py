@@ -16,7 +16,7 @@ import pytest
 
 from manifests.digest import sha256_of
 from manifests.errors import ConfigError
-from manifests.zone.model import Serve
+from manifests.zone.served import Serve
 from repo_server import Limits, Server, Settings
 from store.gc import collect
 from tests.clients.test_serving_http import get, raw
@@ -269,7 +269,7 @@ def test_a_dead_worker_is_replaced(published: Published, server: Serving, name: 
 PROGRAM = """
 import sys
 from pathlib import Path
-from manifests.zone.model import Serve
+from manifests.zone.served import Serve
 from repo_server import Settings, serve
 serve(Settings(store=Path(sys.argv[1]), serve=Serve(port=0, workers=2)))
 """

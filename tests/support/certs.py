@@ -9,8 +9,11 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
+
+_AN_HOUR_AGO = datetime.timedelta(hours=-1)
+_IN_TWO_DAYS = datetime.timedelta(days=2)
 
 
 @dataclass(frozen=True)
@@ -35,19 +38,34 @@ class Authority:
         self.ca = folder / "ca.pem"
         self.ca.write_bytes(_pem(builder.sign(self._key, hashes.SHA256())))
 
-    def issue(self, name: str) -> Pair:
-        """A certificate for ``name`` and 127.0.0.1, good for servers and clients."""
-        key = ec.generate_private_key(ec.SECP256R1())
+    def issue(
+        self,
+        name: str,
+        *,
+        rsa_bits: int = 0,
+        begins: datetime.timedelta = _AN_HOUR_AGO,
+        ends: datetime.timedelta = _IN_TWO_DAYS,
+    ) -> Pair:
+        """A certificate for ``name`` and 127.0.0.1, good for servers and clients.
+
+        Valid from now + ``begins`` to now + ``ends``; P-256, or RSA with ``rsa_bits``.
+        """
+        key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey = (
+            rsa.generate_private_key(65537, rsa_bits)
+            if rsa_bits
+            else ec.generate_private_key(ec.SECP256R1())
+        )
         names = [
             x509.DNSName(name),
             x509.DNSName("localhost"),
             x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
         ]
-        builder = _builder(_named(name), self._name, key.public_key()).add_extension(
+        builder = _builder(_named(name), self._name, key.public_key(), begins, ends).add_extension(
             x509.SubjectAlternativeName(names), critical=False
         )
         pair = Pair(self.folder / f"{name}.pem", self.folder / f"{name}.key")
         pair.cert.write_bytes(_pem(builder.sign(self._key, hashes.SHA256())))
+        pair.key.touch(0o600)
         pair.key.write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM,
@@ -67,7 +85,11 @@ def _pem(certificate: x509.Certificate) -> bytes:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
+    begins: datetime.timedelta = _AN_HOUR_AGO,
+    ends: datetime.timedelta = _IN_TWO_DAYS,
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
@@ -76,6 +98,6 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=2))
+        .not_valid_before(now + begins)
+        .not_valid_after(now + ends)
     )

@@ -13,10 +13,11 @@ from typing import Self
 from manifests.digest import Digest
 from manifests.state import Snapshot
 from manifests.tree import Entry
-from manifests.zone.model import Registry, Serve
+from manifests.zone.served import Registry, Serve, ServerTls
 from repo_server import Limits, Miss, Server, Settings
 from store.records import Publication, StoredSnapshot
 from store.store import KeptTree, Store
+from tests.support.certs import Pair
 
 STREAM = "hq"
 
@@ -127,6 +128,7 @@ class Serving:
         groups: dict[str, tuple[str, ...]] | None = None,
         registries: dict[str, Registry] | None = None,
         ca: str = "",
+        tls: Pair | None = None,
     ) -> None:
         serve = Serve(
             port=0,
@@ -136,6 +138,7 @@ class Serving:
             external_url=external_url,
             groups=groups or {},
             registries=registries or {},
+            tls=None if tls is None else ServerTls(cert=tls.cert, key=tls.key),
         )
         settings = Settings(
             store=store,
@@ -159,7 +162,7 @@ class Serving:
 
     @property
     def address(self) -> tuple[str, int]:
-        host, _, port = self.url.removeprefix("http://").rpartition(":")
+        host, _, port = self.url.partition("://")[2].rpartition(":")
         return host, int(port)
 
     def start(self) -> None:

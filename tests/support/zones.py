@@ -163,6 +163,10 @@ class Serving:
                 raise AssertionError(f"the server did not start\n{self.log.read_text()}")
             time.sleep(0.02)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def _command(self) -> list[str]:
         return [sys.executable, "-m", "sluice", "-z", str(self.zone), "serve", *self._words]
 

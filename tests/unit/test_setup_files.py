@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from manifests.zone.model import Serve
+from manifests.zone.served import Serve
 from repo_server.marks import Marks, identity
 from repo_server.settings import Limits, Settings
 from repo_server.setup import base_url

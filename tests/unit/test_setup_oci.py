@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from manifests.errors import ConfigError
-from manifests.zone.model import Registry, Serve
+from manifests.zone.served import Registry, Serve
 from repo_server import Settings
 from repo_server.origins import Images, origins_of
 from repo_server.setup import Asked, Refusal, asked, find

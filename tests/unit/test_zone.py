@@ -25,6 +25,7 @@ from manifests.zone import (
     Repository,
     Retain,
     Serve,
+    ServerTls,
     Signers,
     Upstream,
     ZoneKind,
@@ -307,6 +308,17 @@ def test_serve_keys() -> None:
     assert zone.require["a"] == Signers(
         signed_by=(FOLDER / "k.asc", FOLDER / "l.asc"), check_packages=True
     )
+
+
+def test_tls_of_the_server() -> None:
+    tls = "tls: {cert: keys/s.pem, key: /etc/ssl/s.key}"
+    zone = inside(f"zone: inside\nserve: {{{tls}, external_url: 'https://p.example.org'}}\n")
+    assert zone.serve.tls == ServerTls(cert=FOLDER / "keys/s.pem", key=Path("/etc/ssl/s.key"))
+    with pytest.raises(ConfigError, match="plain HTTP, but the server speaks TLS"):
+        inside(f"zone: inside\nserve: {{{tls}, external_url: 'http://p.example.org'}}\n")
+    for wrong in ("{cert: a.pem}", "{key: a.key}", "{cert: a, key: b, pin: c}", "true"):
+        with pytest.raises(ConfigError):
+            inside(f"zone: inside\nserve: {{tls: {wrong}}}\n")
 
 
 def test_registries() -> None:

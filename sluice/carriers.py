@@ -11,6 +11,7 @@ from cds.base import Inlet, Outlet
 from cds.filedrop import FileInbox, FileOutbox
 from cds.media import Begun, Intake, Label, MediaOutbox
 from cds.tcp import Listener, TcpOutlet
+from manifests.errors import StoreError
 from manifests.zone import InsideStream, OutsideStream
 from sluice.context import Context
 from sluice.text import plural
@@ -145,12 +146,19 @@ def take_what_comes(listener: Listener) -> None:
     listener.wait_quiet(_FIRST_PEER, _QUIET)
 
 
-def tell_problems(name: str, listener: Listener, said: set[str]) -> None:
-    """Say what went wrong with peers; of what is in ``said`` only how often."""
+def tell_problems(name: str, listener: Listener, said: set[str]) -> int:
+    """Say what went wrong with peers; of what is in ``said`` only how often.
+
+    The exit code: what strangers do is no failure of ours, a full or broken disk is.
+    """
+    code = 0
     for error, count in listener.problems():
+        if isinstance(error, StoreError):
+            code = max(code, error.exit_code)
         times = f" ({count} times)" if count > 1 else ""
         line = f"{type(error).__name__}: {error}"
         print(f"sluice: {name}: {line}{times}", file=sys.stderr)
         if error.remedy and line not in said:
             said.add(line)
             print(f"  -> {error.remedy}", file=sys.stderr)
+    return code

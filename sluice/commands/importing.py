@@ -70,12 +70,11 @@ def _once(context: Context, stream: InsideStream, said: set[str]) -> int:
     except SluiceError as error:
         report_error(error, about=stream.name)
         return error.exit_code
-    if listener is not None:
-        tell_problems(stream.name, listener, said)
+    refused = 0 if listener is None else tell_problems(stream.name, listener, said)
     inlet, slot = inlet_of(context, stream), slot_of(context, stream)
     if slot is not None:
         return _look_at_media(context, stream, inlet, slot, said, once=True)
-    return _look(context, stream, inlet, said, once=True)
+    return max(refused, _look(context, stream, inlet, said, once=True))
 
 
 def _look(

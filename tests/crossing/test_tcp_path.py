@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tests.support.certs import Authority
 from tests.support.drive import Inside, Outside, Upstream, noise
 from tests.support.tcp import OneWay, RelayProcess, free_port, push, until
@@ -96,6 +98,23 @@ def test_receive_once_takes_what_is_sent_meanwhile(tmp_path: Path) -> None:
     assert process.returncode == 0
     assert "published tools snapshot 1" in said
     assert published(inside, upstream)
+
+
+def test_a_full_disk_inside_is_said_and_fails(tmp_path: Path) -> None:
+    _, out, inside = zones(tmp_path, 1)
+    out.sluice("sync")
+    out.sluice("pack")
+    listen(inside, timeout="1s")
+    settings = yaml.safe_load((inside.folder / "zone.yaml").read_text())
+    inside.write_yaml(settings | {"reserve_free": "1PB"})
+    with receiving(inside, "--once") as (process, port):
+        send_to(out, port)
+        out.sluice("send")
+        _, complaints = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "NoSpace: 127.0.0.1" in complaints
+    assert "free space on this disk" in complaints
+    assert inside.content("tools") is None
 
 
 def test_the_relay_is_killed_and_started_again_in_the_middle(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ class Files(Protocol):
     """Read-only files by relative names."""
 
     source: str
+    packed: bool
+    """Whether no name can lead out of it, whatever it says."""
 
     def open(self, name: str) -> BinaryIO | None:
         """The file's bytes; None if there is no such file. Raises UpstreamRefused."""
@@ -37,7 +39,9 @@ class Files(Protocol):
 
 
 class FolderFiles:
-    """A folder. No link is followed: what a name says must be there."""
+    """A folder. A file that is a link is none; folders above it may be links."""
+
+    packed = False
 
     def __init__(self, folder: Path, source: str) -> None:
         self._folder = folder
@@ -67,6 +71,8 @@ class FolderFiles:
 
 class TarFiles:
     """A plain tar. Links count only if they lead to a member."""
+
+    packed = True
 
     def __init__(self, path: Path, source: str) -> None:
         self.source = source

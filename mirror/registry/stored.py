@@ -62,11 +62,12 @@ def read_stored(files: Files, default: str) -> Stored:
     """
     if _read(files, "oci-layout") is not None:
         return _layout(files, default)
-    listed = _read(files, "manifest.json")
+    # Its layers have any name, so only where no name leads out. A layout's are found by digest.
+    listed = _read(files, "manifest.json") if files.packed else None
     if listed is not None:
         return _docker(files, listed, default)
     raise errors.UpstreamRefused(
-        "neither an OCI layout (`oci-layout`) nor a docker save archive (`manifest.json`)",
+        "neither an OCI layout (`oci-layout`) nor an archive by docker save (`manifest.json`)",
         where=files.source,
         remedy="check `upstream`",
     )

@@ -140,6 +140,21 @@ def test_archives_that_do_not_hold_together(
     assert mirror.snapshots() == []
 
 
+def test_an_unpacked_archive_whose_names_lead_elsewhere_is_not_read(tmp_path: Path) -> None:
+    secret = tmp_path / "elsewhere"
+    secret.mkdir()
+    (secret / "layer.tar").write_bytes(b"secret")
+    folder = tmp_path / "unpacked"
+    folder.mkdir()
+    (folder / "a").symlink_to(secret)
+    for name, data in _saved(b"", _digest(b"secret")):
+        if "/" not in name:
+            (folder / name).write_bytes(data)
+    mirror = mirror_of(folder, tmp_path, "team/app")
+    with pytest.raises(errors.UpstreamRefused, match="neither an OCI layout"):
+        mirror.sync()
+
+
 def test_what_is_no_plain_tar(tmp_path: Path) -> None:
     members = _saved(b"x", _digest(b"x"))
     plain = _tar(tmp_path / "x.tar", *members).read_bytes()

@@ -39,6 +39,7 @@ _MODULES = {
     "backup": "backing",
     "restore": "backing",
     "status": "status",
+    "metrics": "metrics",
     "snapshots": "history",
     "diff": "history",
     "rollback": "history",

@@ -33,6 +33,12 @@ class WantReads(ReadBase):
         query = select(func.count()).select_from(schema.wants)
         return int(self._connection.execute(query).scalar_one())
 
+    def wants_by_repository(self) -> dict[str, int]:
+        """How many wants are kept of each repository that has any."""
+        name = schema.wants.c.repository
+        query = select(name, func.count()).group_by(name).order_by(name)
+        return {str(row[0]): int(row[1]) for row in self._connection.execute(query)}
+
 
 class WantWrites(WantReads, WriteBase):
     """Writing wants."""

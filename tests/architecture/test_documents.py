@@ -12,7 +12,7 @@ import pytest
 from manifests import errors
 from manifests.formats.base import Spec, StaticFormat
 from manifests.zone import ZoneKind, commented_example, common, inside, outside
-from sluice import cli
+from sluice import cli, metrics
 from tests.architecture.project import ROOT, code_in, documents, first_cells, modules, section
 
 OPERATIONS = "docs/operations.md"
@@ -100,6 +100,16 @@ def test_every_key_of_the_status_is_documented() -> None:
     }
     words = set(re.findall(r"\w+", " ".join(code_in(text))))
     assert len(used) > 30 and used - words == set()
+
+
+def test_every_metric_is_documented_and_no_other() -> None:
+    nothing: dict[str, object] = {"streams": {}, "repositories": {}, "holds": [], "warnings": []}
+    nothing |= {"zone": "inside", "time": "2024-05-01T12:00:00Z", "generation": 0, "wants": 0}
+    nothing["store"] = {"free_bytes": 0, "reserve_free": 0}
+    known = {family.name for family in metrics.families_of(nothing, metrics.Beside())}
+    cells = first_cells(section(OPERATIONS, "## Watching"))
+    documented = {word for cell in cells for word in code_in(cell) if word.startswith("sluice_")}
+    assert len(known) > 20 and documented == known
 
 
 def test_every_kind_of_hold_is_documented() -> None:

@@ -34,6 +34,7 @@ PACKAGES: dict[str, tuple[str, str]] = {
     "openssl": ("openssl", "openssl"),
     "podman": ("podman runc", "podman runc"),
     "postgres": ("postgresql", "postgresql-server"),
+    "promtool": ("prometheus", "golang-github-prometheus"),
     "rpm": ("rpm", "rpm"),
     "rpmbuild": ("rpm", "rpm-build"),
     "rpmkeys": ("rpm", "rpm"),

@@ -37,7 +37,7 @@ def main() -> int:
                     crossing.close()
                 rows.append(_row(link, way, tally))
                 report(_figure(link, way, tally))
-    print("| Lost | Repair | Parts, lost | Held | Longest | Sent again | Ended by: itself, resend,"
+    print("| Lost | Repair | Parts, lost | Held | Longest hold | Sent again | Ended by: itself, resend,"
           " full |")  # fmt: skip
     print("|---|---|---|---|---|---|---|")
     for row in rows:
@@ -51,7 +51,7 @@ def _row(link: Link, way: str, tally: Tally) -> tuple[str, ...]:
         way,
         f"{tally.parts}, {tally.lost}",
         f"{100 * tally.held / tally.rows:.1f} %",
-        f"{tally.longest} bundles",
+        f"{tally.longest}",
         f"{100 * tally.resent_bytes / tally.bytes:.1f} %",
         f"{tally.by_itself}, {tally.by_resend}, {tally.by_full}",
     )

@@ -19,6 +19,10 @@ _LINKS: Sequence[Link] = (
     Link(0.05, burst=5),
     Link(0.2, burst=5),
 )
+_TITLES = (
+    *("Lost", "Repair", "Parts, lost", "Held", "Longest hold", "Sent again"),
+    "Ended by: itself, resend, full",
+)
 _WAYS: Mapping[str, Mapping[str, int]] = {
     "a full bundle every 40": {"full": 40},
     "window 2, full every 40": {"window": 2, "full": 40},
@@ -37,8 +41,7 @@ def main() -> int:
                     crossing.close()
                 rows.append(_row(link, way, tally))
                 report(_figure(link, way, tally))
-    print("| Lost | Repair | Parts, lost | Held | Longest hold | Sent again | Ended by: itself, resend,"
-          " full |")  # fmt: skip
+    print(f"| {' | '.join(_TITLES)} |")
     print("|---|---|---|---|---|---|---|")
     for row in rows:
         print(f"| {' | '.join(row)} |")

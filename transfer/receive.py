@@ -14,9 +14,7 @@ from datetime import datetime
 
 from manifests.bundle import PartRecord, read_head
 from manifests.digest import Digest, sha256_of
-from manifests.documents import read_root
 from manifests.errors import (
-    ForeignRoot,
     ForkedStream,
     MalformedManifest,
     SluiceError,
@@ -24,7 +22,6 @@ from manifests.errors import (
     WireError,
     WrongVersion,
 )
-from manifests.trust import TrustState
 from manifests.zone import InsideStream
 from store.records import Hold
 from store.repaired import end_repaired
@@ -36,6 +33,7 @@ from transfer.heartbeat import HEARTBEATS, forget_old
 from transfer.ingest import Ingest
 from transfer.known import Known, load_known, note_waiting
 from transfer.mark import keep_mark, raised
+from transfer.pinned import end_fork, epoch_of, trust_state
 from transfer.publish import Judges, Publisher
 from transfer.recognise import recognise
 from transfer.trees import decode_trees
@@ -65,6 +63,8 @@ class _Run:
     admission: Admission
     looks: list[_Look] = field(default_factory=list)
     authentic: dict[Digest, Authentic] = field(default_factory=dict)
+    seen: dict[str, str] = field(default_factory=dict)
+    """The verdicts of earlier runs, by identity."""
 
     @property
     def known(self) -> dict[Digest, Known]:
@@ -93,17 +93,20 @@ def receive(
     """
     with store.locks.named(f"receive-{stream.name}"), store.locks.shared():
         report = Report(stream.name)
-        state = raised(store, stream, _trust_state(store, stream.name, pinned_root), now)
+        state = raised(store, stream, trust_state(store, stream.name, pinned_root), now)
         with store.ledger.read() as tx:
             known = load_known(store, tx, stream.name)
             fork = tx.hold(fork_key(stream.name))
-        if fork is not None and state.epoch <= _epoch(fork):
+        if fork is not None and state.epoch <= epoch_of(fork):
             raise ForkedStream(fork.reason, where=stream.name, remedy=fork.remedy)
         if fork is not None:
-            _end_fork(store, stream.name, state.epoch)
+            end_fork(store, stream.name, state.epoch)
         admission = Admission(store, state, known, now)
         run = _Run(store, stream, now, report, progress, admission)
-        for arrival in arrivals:
+        everything = list(arrivals)
+        with store.ledger.read() as tx:
+            run.seen = tx.seen_among(stream.name, (arrival.identity for arrival in everything))
+        for arrival in everything:
             _look(run, arrival)
         _admit(run)
         keep_mark(store, stream, admission.state)
@@ -117,52 +120,18 @@ def receive(
         return report
 
 
-def _end_fork(store: Store, stream: str, epoch: int) -> None:
-    """A person pinned a root of a later epoch, in which the two manifests mean nothing."""
-    with store.ledger.write() as tx:
-        tx.clear_hold(fork_key(stream))
-        tx.event("stream.fork-ended", stream, epoch=epoch)
-
-
-def _epoch(fork: Hold) -> int:
-    epoch = fork.detail.get("epoch")
-    return epoch if isinstance(epoch, int) else 0
-
-
-def _trust_state(store: Store, stream: str, pinned_root: bytes) -> TrustState:
-    """What the ledger remembers, or a fresh start if another root was pinned."""
-    with store.ledger.read() as tx:
-        raw = tx.trust_state(stream)
-    fresh = TrustState.fresh(pinned_root)
-    if fresh.stream != stream:
-        raise ForeignRoot(
-            f"the pinned root speaks for the stream {fresh.stream}",
-            where=stream,
-            remedy="name the stream in zone.yaml as the outside does, or pin another root",
-        )
-    if raw is None:
-        return fresh
-    state = TrustState.from_bytes(raw)
-    pinned = read_root(pinned_root)
-    if any(read_root(root).payload == pinned.payload for root in state.roots):
-        return state
-    with store.ledger.write() as tx:
-        tx.set_trust_state(stream, fresh.to_bytes())
-        tx.event("trust.pinned", stream, root=pinned.fingerprint)
-    return fresh
-
-
 # Looking
 
 
 def _look(run: _Run, arrival: Arrival) -> None:
     look = _Look(arrival)
     run.looks.append(look)
-    with run.store.ledger.read() as tx:
-        seen = tx.seen(run.stream.name, arrival.identity)
+    seen = run.seen.get(arrival.identity)
     if seen == Verdict.DONE:
         look.outcome = Outcome(arrival, Verdict.DONE)
         return
+    if seen == Verdict.FOREIGN:
+        return  # its head says nothing; it may still turn out to be a payload
     try:
         with arrival.open() as file:
             head = read_head(file, copies=False)
@@ -344,20 +313,15 @@ def _conclude(run: _Run) -> None:
         if look.outcome is None:
             look.outcome = _verdict(look)
         run.report.outcomes.append(look.outcome)
-    with run.store.ledger.read() as tx:
-        fresh = [
-            outcome
-            for outcome in run.report.outcomes
-            if outcome.verdict is Verdict.DONE
-            and tx.seen(run.stream.name, outcome.arrival.identity) != Verdict.DONE
-        ]
+    fresh = [
+        (outcome.arrival.identity, outcome.arrival.label, outcome.verdict.value)
+        for outcome in run.report.outcomes
+        if outcome.verdict in (Verdict.DONE, Verdict.FOREIGN)
+        and run.seen.get(outcome.arrival.identity) != outcome.verdict
+    ]
     if fresh:
         with run.store.ledger.write() as tx:
-            for outcome in fresh:
-                arrival = outcome.arrival
-                tx.mark_seen(
-                    run.stream.name, arrival.identity, arrival.label, Verdict.DONE, run.now
-                )
+            tx.mark_all_seen(run.stream.name, fresh, run.now)
 
 
 def _note(run: _Run) -> None:

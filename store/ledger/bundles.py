@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from typing import TypeVar
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete, insert, select, update
 
 from manifests.digest import Digest
 from manifests.errors import StoreError
@@ -22,6 +23,7 @@ from store.ledger.base import (
 )
 from store.records import BundleRecord, DraftRecord, PartRecord, Seen
 
+_Item = TypeVar("_Item")
 _TIMES = frozenset({"packed", "released", "sent", "received", "imported"})
 
 
@@ -83,6 +85,18 @@ class BundleReads(ReadBase):
             table, table.c.stream == stream, table.c.identity_digest == self._key(identity)
         )
         return None if row is None else str(row["verdict"])
+
+    def seen_among(self, stream: str, identities: Iterable[str]) -> dict[str, str]:
+        """The verdicts on those arrivals that were seen before, by identity."""
+        table, found = schema.seen, {}
+        asked = {str(self._key(identity)): identity for identity in identities}
+        for keys in _chunks(list(asked)):
+            query = select(table.c.identity_digest, table.c.verdict).where(
+                table.c.stream == stream, table.c.identity_digest.in_(keys)
+            )
+            for row in self._connection.execute(query):
+                found[asked[row.identity_digest]] = str(row.verdict)
+        return found
 
     def all_seen(self, stream: str) -> list[Seen]:
         """All that was seen on a stream, oldest first."""
@@ -190,6 +204,28 @@ class BundleWrites(BundleReads, WriteBase):
         """Set the acceptance rules' state of a stream."""
         self._put(schema.trust, {"stream": stream}, {"state": state})
 
+    def mark_all_seen(
+        self, stream: str, arrivals: Iterable[tuple[str, str, str]], at: datetime
+    ) -> None:
+        """Remember what became of many arrivals: identity, name, verdict of each."""
+        table = schema.seen
+        rows = [
+            {
+                "stream": stream,
+                "identity_digest": self._key(identity),
+                "identity": self._printable(identity),
+                "name": self._printable(name),
+                "verdict": verdict,
+                "at": format_time(at),
+            }
+            for identity, name, verdict in arrivals
+        ]
+        for some in _chunks(rows):
+            keys = [row["identity_digest"] for row in some]
+            old = delete(table).where(table.c.stream == stream, table.c.identity_digest.in_(keys))
+            self._connection.execute(old)
+            self._connection.execute(insert(table), some)
+
     def mark_seen(self, stream: str, identity: str, name: str, verdict: str, at: datetime) -> None:
         """Remember what became of an arrival."""
         self._put(
@@ -208,6 +244,12 @@ class BundleWrites(BundleReads, WriteBase):
         table = schema.seen
         query = delete(table).where(table.c.stream == stream, table.c.at < format_time(older_than))
         return self._connection.execute(query).rowcount
+
+
+def _chunks(items: list[_Item]) -> Iterator[list[_Item]]:
+    """A few hundred at a time: databases limit the parameters of a query."""
+    for start in range(0, len(items), 500):
+        yield items[start : start + 500]
 
 
 def _bundle(row: Row) -> BundleRecord:

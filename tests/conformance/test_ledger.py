@@ -234,6 +234,12 @@ def test_drafts_trust_and_arrivals(ledger: Ledger) -> None:
     with ledger.write() as tx:
         assert tx.forget_seen("hq", NOON + timedelta(days=1)) == 1
         assert [seen.name for seen in tx.all_seen("hq")] == ["other"]
+        many = [(f"id{number}", "name", "foreign") for number in range(1_201)]
+        tx.mark_all_seen("hq", many, NOON)
+        tx.mark_all_seen("hq", [("id7", "name", "done")], NOON)
+        found = tx.seen_among("hq", [*(identity for identity, _, _ in many), "never"])
+        assert found == {identity: "foreign" for identity, _, _ in many} | {"id7": "done"}
+        assert tx.seen_among("elsewhere", ["id7"]) == {}
         assert tx.drop_draft("hq", "d1")
         assert tx.drafts() == []
 

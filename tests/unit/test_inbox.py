@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import socket
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,6 +113,8 @@ def test_foreign_things_are_left_alone_and_reported_once(
     _put(inbox, "readme.txt")
     (inbox / "link.tar").symlink_to(inbox / "hq-1.tar")
     os.mkfifo(inbox / "pipe.tar")
+    # The null device: opening a device may do anything, so none is opened.
+    os.mknod(inbox / "device.tar", stat.S_IFCHR | 0o600, os.makedev(1, 3))
     with socket.socket(socket.AF_UNIX) as sock:
         monkeypatch.chdir(inbox)
         sock.bind("sock.tar")
@@ -123,12 +126,13 @@ def test_foreign_things_are_left_alone_and_reported_once(
     assert _names(inlet) == ["hq-1.tar"]
     report = inlet.foreign()
     assert sorted(report.fresh) == [
+        ("device.tar", "not a plain file"),
         ("link.tar", "a symbolic link"),
         ("pipe.tar", "not a plain file"),
         ("readme.txt", "its name is not one of this stream"),
         ("sock.tar", "not a plain file"),
     ]
-    assert report.total == 4
+    assert report.total == 5
     _put(inbox, "new.txt")
     assert _names(inlet) == ["hq-1.tar"]
     assert [name for name, _ in inlet.foreign().fresh] == ["new.txt"]

@@ -191,7 +191,8 @@ def _assets(items: list[object], where: str) -> Iterator[Asset]:
         path = str(item["path"]).removeprefix("/")
         if path.startswith(_SKIPPED) or path.rpartition("/")[2] == METADATA or checksum_of(path):
             continue  # made here
-        row: dict[str, object] = {"path": path, "url": quote(path)}
+        url = quote(path)
+        row: dict[str, object] = {"path": path, "url": path if url == path else url}
         size = item.get("fileSize")
         if isinstance(size, int) and not isinstance(size, bool) and size >= 0:
             row["size"] = size
@@ -199,6 +200,9 @@ def _assets(items: list[object], where: str) -> Iterator[Asset]:
         for name, value in sums.items() if isinstance(sums, dict) else ():
             if name in CHECKSUMS and isinstance(value, str):
                 row[name] = value.lower()
+        if "sha256" in row or "sha512" in row:  # what is weaker proves nothing more
+            row.pop("sha1", None)
+            row.pop("md5", None)
         yield row
 
 

@@ -25,6 +25,7 @@ from typing import Any
 from manifests.errors import SluiceError
 from repo_server.connections import Connections
 from repo_server.follow import Follower
+from repo_server.log import report
 from repo_server.marks import Marks
 from repo_server.pair import Pair
 from repo_server.service import RepoService
@@ -85,7 +86,10 @@ async def work(
             connections.context = settings.pair.context()
 
         def hear(words: dict[str, Any]) -> None:
-            connections.context = Pair(**words["pair"]).context()
+            try:
+                connections.context = Pair(**words["pair"]).context()
+            except OSError as error:  # the parent could use it
+                report(f"a worker shows the old certificate: {error}")
 
         servers = [
             await loop.create_server(connections.at(place), sock=listener, backlog=1024)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import subprocess
+import urllib.request
 from pathlib import Path
 
 from tests.clients.test_serving_http import get
 from tests.support import tools
+from tests.support.certs import Authority
 from tests.support.drive import Outside
 from tests.support.maven import artifact, overlay
 from tests.support.mavenweb import MavenWeb
@@ -46,8 +49,17 @@ def lay_out(folder: Path, *dependencies: str) -> None:
     (folder / "settings.gradle").write_text("rootProject.name = 'app'\n")
 
 
-def gradle(folder: Path, script: bytes, *dependencies: str) -> subprocess.CompletedProcess[str]:
+def gradle(
+    folder: Path, script: bytes, *dependencies: str, trust: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """``trust`` is a key store with the authorities to believe."""
     lay_out(folder, *dependencies)
+    if trust is not None:
+        (folder / "home").mkdir()
+        (folder / "home" / "gradle.properties").write_text(
+            f"systemProp.javax.net.ssl.trustStore={trust}\n"
+            "systemProp.javax.net.ssl.trustStorePassword=changeit\n"
+        )
     (folder / "init.gradle").write_bytes(script)
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "LC_ALL": "C.UTF-8"}
     return subprocess.run(
@@ -58,7 +70,7 @@ def gradle(folder: Path, script: bytes, *dependencies: str) -> subprocess.Comple
     )  # fmt: skip
 
 
-def test_everything_comes_from_one_repository(tmp_path: Path) -> None:
+def test_everything_comes_from_one_repository(tmp_path: Path, authority: Authority) -> None:
     published = Published(tmp_path / "store")
     for name, coordinates in (("central", "plain"), ("vendor", "plugged")):
         files = artifact(f"org.example:{coordinates}:1") | artifact(
@@ -78,8 +90,24 @@ def test_everything_comes_from_one_repository(tmp_path: Path) -> None:
         assert {row for row in rows if row.startswith("repository")} == {
             "repository sluice", "repository flatDir",
         }  # fmt: skip
-        failed = gradle(tmp_path / "missing", script, "org.example:absent:1")
+    store = tmp_path / "trust.p12"
+    tools.run(
+        [tools.need("keytool"), "-importcert", "-noprompt", "-alias", "ca", "-storetype", "PKCS12",
+         "-file", authority.ca, "-keystore", store, "-storepass", "changeit"]
+    )  # fmt: skip
+    context = ssl.create_default_context(cafile=str(authority.ca))
+    with Serving(
+        published.store.folder,
+        groups={"public": ("central", "vendor")},
+        tls=authority.issue("gradle"),
+    ) as server:
+        url = f"{server.url}/setup/gradle/init.gradle"
+        with urllib.request.urlopen(url, timeout=20, context=context) as answer:
+            script = answer.read()
+        assert server.url.startswith("https://") and server.url.encode() in script
+        failed = gradle(tmp_path / "missing", script, "org.example:absent:1", trust=store)
         assert failed.returncode != 0 and "org.example:absent:1" in failed.stdout, failed.stdout
+    # So it came through, verified.
     assert ("central", "org.example:absent:1") in {
         (miss.repository, miss.want) for miss in server.misses
     }

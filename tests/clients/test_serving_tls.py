@@ -451,6 +451,29 @@ def test_slow_and_foreign_guests_are_shed(published: Published, authority: Autho
             assert ask(good, "/files/isos/note") == (200, b"a note")
 
 
+def test_who_stops_reading_is_cut_off_and_who_reads_slowly_is_not(
+    published: Published, authority: Authority
+) -> None:
+    limits = Limits(stall=2.5)
+    with (
+        Serving(published.store.folder, limits=limits, tls=authority.issue("stall")) as server,
+        connect(server, authority) as stuck,
+        connect(server, authority) as slow,
+    ):
+        for line in (stuck, slow):
+            assert line.sock is not None
+            line.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+            line.request("GET", "/files/isos/disk.iso")
+        answer = slow.getresponse()
+        blocks = [answer.read(1 << 20)]
+        for _ in range(10):
+            time.sleep(0.4)
+            blocks.append(answer.read(1 << 20))
+        assert b"".join([*blocks, answer.read()]) == BIG
+        with pytest.raises((ConnectionError, ssl.SSLError, http.client.IncompleteRead)):
+            stuck.getresponse().read()
+
+
 def ended(line: socket.socket) -> bool:
     """Whether the server closes the connection, whatever it says before."""
     try:

@@ -11,7 +11,7 @@ from manifests.zone.served import ServerTls
 from repo_server.pair import Pair, read_pair, warnings
 
 _EVERY = 1.0
-_SETTLE = 5.0
+_SETTLE = 3.0
 """Seconds: certificate and key are replaced one after the other, so that a pair that does not
 fit is worth a word only when it has not changed for so long."""
 

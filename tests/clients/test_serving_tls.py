@@ -230,54 +230,46 @@ def test_requests_in_one_flight_are_answered_in_order(
         assert got.count(b"a note") == 20 and got.endswith(BIG[-1000:])
 
 
-def test_slow_readers_take_no_memory(published: Published, authority: Authority) -> None:
-    with (
-        Serving(published.store.folder, tls=authority.issue("memory")) as server,
-        ExitStack() as stack,
-    ):
+def test_slow_readers_take_no_memory(server: Serving, authority: Authority) -> None:
+    with ExitStack() as stack:
         lines = [stack.enter_context(connect(server, authority)) for _ in range(12)]
         for line in lines:
             ask(line, "/files/isos/note")
-        before = memory(server.server.pids[0])
+        before = memory(server)
         for line in lines:
             line.request("GET", "/files/isos/disk.iso")
         time.sleep(1.0)
-        assert memory(server.server.pids[0]) - before < 12 << 20  # they asked for 144 MiB
+        assert memory(server) - before < 12 << 20  # they asked for 144 MiB
         assert {line.getresponse().read() == BIG for line in lines} == {True}
 
 
-def get_page(server: Serving, secure: bool, authority: Authority) -> None:
-    """Have it at hand, so that the next answers need no task."""
-    host, port = server.address
-    line = connect(server, authority) if secure else http.client.HTTPConnection(host, port)
-    assert [ask(line, "/files/isos/page") for _ in range(2)] == [(200, PAGE)] * 2
-    line.close()
+def memory(server: Serving) -> int:
+    """Bytes that the workers have in memory."""
+    pages = [Path(f"/proc/{pid}/statm").read_text().split()[1] for pid in server.server.pids]
+    return sum(map(int, pages)) * os.sysconf("SC_PAGE_SIZE")
 
 
-def memory(pid: int) -> int:
-    """Bytes that a process has in memory."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-@pytest.mark.parametrize("secure", [False, True])
 def test_who_takes_no_answers_may_not_go_on_asking(
-    published: Published, authority: Authority, secure: bool
+    published: Published, server: Serving, authority: Authority
 ) -> None:
-    pair = authority.issue("greedy") if secure else None
-    with Serving(published.store.folder, tls=pair) as server:
-        host, port = server.address
-        with socket.create_connection((host, port), timeout=20) as line:
-            if secure:
-                line = verifying(authority).wrap_socket(line, server_hostname=host)
-            line.settimeout(1.0)
-            asked = b"GET /files/isos/page HTTP/1.1\r\nHost: a\r\nPad: %b\r\n\r\n" % (b"x" * 8000)
-            get_page(server, secure, authority)
-            sent = 0
-            with pytest.raises((TimeoutError, ssl.SSLWantWriteError)):
-                while sent < 64 << 20:
-                    sent += line.send(asked)
-            line.close()
+    with connect(server, authority) as secure:
+        ask_without_end(secure)
+    with Serving(published.store.folder) as plain:
+        ask_without_end(http.client.HTTPConnection(*plain.address))
+
+
+def ask_without_end(line: http.client.HTTPConnection) -> None:
+    """Send requests alone, until they are not taken any more."""
+    for _ in range(2):  # it is at hand now, so that the next answers need no task
+        assert ask(line, "/files/isos/page") == (200, PAGE)
+    asked = b"GET /files/isos/page HTTP/1.1\r\nHost: a\r\nPad: %b\r\n\r\n" % (b"x" * 8000)
+    assert line.sock is not None
+    line.sock.settimeout(1.0)
+    sent = 0
+    with pytest.raises((TimeoutError, ssl.SSLWantWriteError)):
+        while sent < 64 << 20:
+            sent += line.sock.send(asked)
+    line.close()
 
 
 # --- renewal ------------------------------------------------------------------
@@ -413,21 +405,25 @@ def test_the_command_and_status(tmp_path: Path, authority: Authority) -> None:
 # --- bad guests ---------------------------------------------------------------
 
 
-def test_slow_and_foreign_guests_are_shed(published: Published, authority: Authority) -> None:
-    limits = Limits(handshakes=8, handshake=1.5)
-    with (
-        Serving(published.store.folder, limits=limits, tls=authority.issue("guests")) as server,
-        ExitStack() as stack,
-    ):
+@pytest.fixture(scope="module")
+def strict(published: Published, authority: Authority) -> Iterator[Serving]:
+    limits = Limits(handshakes=8, handshake=1.5, stall=2.5)
+    pair = authority.issue("strict")
+    with Serving(published.store.folder, limits=limits, tls=pair) as serving:
+        yield serving
+
+
+def test_slow_and_foreign_guests_are_shed(strict: Serving, authority: Authority) -> None:
+    with ExitStack() as stack:
 
         def guest(said: bytes) -> socket.socket:
-            line = stack.enter_context(socket.create_connection(server.address, timeout=10))
+            line = stack.enter_context(socket.create_connection(strict.address, timeout=10))
             line.sendall(said)
             return line
 
         silent = [guest(b"") for _ in range(10)]
         halting = [guest(HELLO) for _ in range(10)]
-        assert get(server, authority, "/files/isos/note")[0] == 200
+        assert get(strict, authority, "/files/isos/note")[0] == 200
         for line in silent[:10]:  # more than eight at once: the oldest had to go
             assert ended(line)
         began = time.monotonic()
@@ -441,7 +437,7 @@ def test_slow_and_foreign_guests_are_shed(published: Published, authority: Autho
         for noise in (b"\0" * 3000, b"SSH-2.0-x\r\n", HELLO + b"\xff" * 3000, b"\x16" * 3000):
             assert ended(guest(noise))
         # Garbage after the handshake ends that connection alone.
-        with connect(server, authority) as good, connect(server, authority) as bad:
+        with connect(strict, authority) as good, connect(strict, authority) as bad:
             assert isinstance(bad.sock, ssl.SSLSocket)
             os.write(bad.sock.fileno(), b"\x17\x03\x03\x00\x20" + b"x" * 32)
             with pytest.raises((ssl.SSLError, ConnectionError)):
@@ -452,14 +448,9 @@ def test_slow_and_foreign_guests_are_shed(published: Published, authority: Autho
 
 
 def test_who_stops_reading_is_cut_off_and_who_reads_slowly_is_not(
-    published: Published, authority: Authority
+    strict: Serving, authority: Authority
 ) -> None:
-    limits = Limits(stall=2.5)
-    with (
-        Serving(published.store.folder, limits=limits, tls=authority.issue("stall")) as server,
-        connect(server, authority) as stuck,
-        connect(server, authority) as slow,
-    ):
+    with connect(strict, authority) as stuck, connect(strict, authority) as slow:
         for line in (stuck, slow):
             assert line.sock is not None
             line.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)

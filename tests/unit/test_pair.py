@@ -141,7 +141,7 @@ def test_a_renewed_pair_is_taken_once_both_files_fit(authority: Authority, tmp_p
     watched = Watched(tmp_path / "live", first)
     assert watched.pass_time(10) == 0
     watched.put(second, "cert")
-    assert watched.pass_time(3) == 0 and watched.said == []  # the key is on its way
+    assert watched.pass_time(2) == 0 and watched.said == []  # the key is on its way
     watched.put(second, "key")
     assert watched.pass_time(3) == 1
     assert watched.renewal.pair.cert == second.cert.read_text()

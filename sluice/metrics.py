@@ -179,7 +179,8 @@ def _of_repositories(status: Mapping[str, Any], beside: Beside) -> Iterator[Fami
                 moment.add(_seconds(found["time"]), **labels)
                 files.add(found["files"], **labels)
                 size.add(found["bytes"], **labels)
-        synced.add(_seconds(repository.get("synced")), repository=name)
+        if repository.get("configured"):  # of the others none is expected any more
+            synced.add(_seconds(repository["synced"]), repository=name)
         exceptions.add(len(repository["exceptions"]), repository=name)
         if repository["publication"] is not None:
             back.add(int(repository["publication"]["rolled_back"]), repository=name)

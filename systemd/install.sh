@@ -69,6 +69,7 @@ else
         --find-links wheels --require-hashes -r requirements.txt
     cp requirements.txt "$new/requirements.txt"
     cp -r docs "$new/docs"
+    cp alerts.yml "$new/alerts.yml"
     touch "$new/complete"
     sync -f "$new"
     ln -sfn "$(basename "$new")" "$root/current.new"

@@ -112,6 +112,19 @@ def test_every_metric_is_documented_and_no_other() -> None:
     assert len(known) > 20 and documented == known
 
 
+def test_every_alert_has_its_entry_and_no_other() -> None:
+    rules = (ROOT / "systemd/alerts.yml").read_text()
+    alerts = re.findall(r"- alert: (\w+)", rules)
+    text = section(OPERATIONS, "### Alerts")
+    entries = re.findall(r"^\| `(\w+)` \| \S.* \| \S.* \|$", text, re.MULTILINE)
+    assert sorted(entries) == sorted(alerts)
+    kinds = {kind for each in re.findall(r'kind=~?"([^"]+)"', rules) for kind in each.split("|")}
+    holds = {
+        word for cell in first_cells(section(OPERATIONS, "## Holds")) for word in code_in(cell)
+    }
+    assert kinds and kinds <= holds
+
+
 def test_every_kind_of_hold_is_documented() -> None:
     kinds = set()
     for path in modules("mirror", "transfer"):

@@ -23,10 +23,10 @@ def cross(tmp_path: Path, link: Link, bundles: int, **options: int) -> Tally:
 @pytest.mark.parametrize(
     ("link", "options"),
     [
-        (Link(0.15), {"seed": 1, "full": 12}),
-        (Link(0.2, burst=6), {"seed": 2, "full": 12}),
-        (Link(0.1, burst=3), {"seed": 3, "resend": 4, "full": 0}),
-        (Link(0.05), {"seed": 4, "window": 2, "full": 0}),
+        (Link(0.15, twice=0.15, late=0.1), {"seed": 1, "full": 12}),
+        (Link(0.2, burst=6, twice=0.15, late=0.1), {"seed": 2, "full": 12}),
+        (Link(0.1, burst=3, twice=0.15, late=0.1), {"seed": 3, "resend": 4, "full": 0}),
+        (Link(0.05, twice=0.15, late=0.1), {"seed": 4, "window": 2, "full": 0}),
     ],
     ids=["loss", "bursts", "resend", "window"],
 )

@@ -172,6 +172,7 @@ class Inside:
     problems: dict[str, list[Problem]] = field(default_factory=dict)
     refuse: dict[str, SluiceError] = field(default_factory=dict)
     checked: list[tuple[str, str]] = field(default_factory=list)
+    brought: int = 0
 
     def __post_init__(self) -> None:
         self.store = Store.open(self.root / "store", files=self.files)
@@ -192,8 +193,9 @@ class Inside:
 
     def bring(self, *parts: Path, rename: bool = False) -> None:
         """Copy part files into the inbox."""
-        for number, part in enumerate(parts):
-            name = f"renamed-{len(list(self.inbox.iterdir()))}-{number}" if rename else part.name
+        for part in parts:
+            self.brought += 1
+            name = f"renamed-{self.brought}" if rename else part.name
             shutil.copyfile(part, self.inbox / name)
 
     def receive(self) -> Report:

@@ -6,12 +6,14 @@ import argparse
 import json
 import sys
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from cds.aside import remove_older
 from manifests.state import format_time
 from manifests.units import format_bytes, parse_duration
 from manifests.zone import InsideZone, OutsideZone
+from sluice.auditing import export_events
 from sluice.context import Context
 from sluice.progress import Progress
 from sluice.text import plural, table
@@ -47,6 +49,10 @@ def register(commands: Any) -> None:
     events.add_argument("--json", action="store_true", help="one JSON object for each line")
     events.add_argument("--last", type=int, default=50, metavar="N", help="default: 50; 0: all")
     events.set_defaults(command=show_events)
+    acts = events.add_subparsers(metavar="export")
+    export = acts.add_parser("export", help="check all of it and write it to a file")
+    export.add_argument("file", type=Path, metavar="FILE")
+    export.set_defaults(command=write_events)
 
 
 def verify_store(options: argparse.Namespace) -> int:
@@ -143,4 +149,14 @@ def show_events(options: argparse.Namespace) -> int:
         about = " ".join(word for word in (event.stream, event.repository) if word)
         detail = " ".join(f"{key}={value}" for key, value in event.detail.items())
         print(f"{event.seq} {format_time(event.time)} {event.actor} {event.kind} {about} {detail}")
+    return 0
+
+
+def write_events(options: argparse.Namespace) -> int:
+    """The whole log with its hash chain, for those who keep or check it elsewhere."""
+    context = Context.open(options.zone)
+    target = options.file.absolute()
+    with context.store.ledger.read() as tx:
+        count, head = export_events(tx, context.files, target)
+    print(f"{plural(count, 'event')} written to {target}; the last has the digest {head}")
     return 0

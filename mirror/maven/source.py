@@ -210,8 +210,8 @@ class MavenSource:
         if before != f"{self._state} {tree} {self._settings.fingerprint}":
             return False
         # What was left out the last time is asked for again.
-        kept = self._store.tree(tree)
-        return all(kept.lookup(_path(root)) is not None for root in roots)
+        kept = (entry.path for entry in self._store.tree(tree).entries())
+        return all(_path(root) in kept for root in roots)  # both in order: one pass
 
     # --- fetching
 

@@ -27,6 +27,7 @@ from repo_server.ready import Reply, Span, text_reply
 from repo_server.secure import Secure
 from repo_server.sendfile import SendFile, blocks_of, open_file
 from repo_server.settings import Limits
+from repo_server.tally import Tally
 
 if TYPE_CHECKING:
     from repo_server.connections import Connections
@@ -56,6 +57,8 @@ class Service(Protocol):
     def limits(self) -> Limits: ...
     @property
     def access_log(self) -> bool: ...
+    @property
+    def tally(self) -> Tally: ...
     def quick(
         self, message: RawRequestMessage, peer: str, place: str
     ) -> tuple[bytes, bytes] | None:
@@ -191,6 +194,7 @@ class Connection(BaseProtocol):
             quick = None if end else self._service.quick(message, self._peer, self._place)
             if quick is not None:
                 head, body = quick
+                self._service.tally.count(message.path, 200)
                 transport.write(b"%b%b\r\n%b" % (head, self._all.date.line(), body))
                 self._idle()
                 continue
@@ -224,6 +228,7 @@ class Connection(BaseProtocol):
                 reply = _failed(call, str(error))
             except Exception as error:  # noqa: BLE001 - one bad request must not end the worker
                 reply = _failed(call, f"{type(error).__name__}: {error}")
+            self._service.tally.count(call.target, reply.status)
             end = await self._send(reply, file, end or reply.close or self._all.stopping, message)
             complete = True
         except (OSError, TimeoutError):

@@ -15,7 +15,7 @@ from repo_server.frame import FOOT, head
 from repo_server.gate import Gate
 from repo_server.setup import ALL
 from repo_server.site import Site
-from store.records import Hold
+from store.store import Store
 
 HTML = "text/html; charset=utf-8"
 _PRIVATE_FOLDER = PRIVATE.rstrip("/")
@@ -78,8 +78,10 @@ def _place(child: _Child) -> bytes:
     return name.encode() + (b"/" if entry is None else b"\t")
 
 
-def home(site: Site, holds: list[Hold]) -> str:
+def home(site: Site, store: Store) -> str:
     """All repositories, what is published of each, and what waits."""
+    with store.ledger.read() as tx:
+        holds = tx.holds()
     waiting = {hold.repository for hold in holds}
     rows = []
     for name, live in sorted(site.repositories.items()):

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from aiohttp.http import RawRequestMessage
 
 from manifests.errors import BlobMissing
+from manifests.exposition import CONTENT_TYPE
 from manifests.formats.base import Answer, Missing, SendBytes, SendEntry, SendListing
 from manifests.formats.merging import Merge
 from repo_server import pages, registry, setup
@@ -46,8 +47,8 @@ from repo_server.ready import (
 from repo_server.replies import absent, made_by_format, moved, refused
 from repo_server.settings import Settings
 from repo_server.site import Edition, Group, InGroup, InRepository, Page, Site
+from repo_server.tally import Tally
 from repo_server.target import Target, parse_target
-from store.records import Hold
 from store.store import Store
 
 #: How long after a switch a client may still ask for the signature of the old index, seconds.
@@ -60,7 +61,9 @@ _CONDITIONS = ("Range", "If-None-Match", "If-Modified-Since", "If-Range")
 class RepoService:
     """Answers the requests of one worker."""
 
-    def __init__(self, store: Store, settings: Settings, follower: Follower, marks: Marks) -> None:
+    def __init__(
+        self, store: Store, settings: Settings, follower: Follower, marks: Marks, tally: Tally
+    ) -> None:
         self._store = store
         self._settings = settings
         self._follower = follower
@@ -72,6 +75,7 @@ class RepoService:
         self._maker = Maker()
         self.limits = settings.limits
         self.access_log = settings.access_log
+        self.tally = tally
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -176,12 +180,12 @@ class RepoService:
         if page.kind == "folder":
             return moved(quote(target.path, safe="/@") + "/")
         if page.kind == "health":
-            if self._follower.well:
-                return text_reply(200, "ok", head_only=head_only)
-            return text_reply(503, "the ledger cannot be read", head_only=head_only)
+            said = (200, "ok") if self._follower.well else (503, "the ledger cannot be read")
+            return text_reply(*said, head_only=head_only)
         if page.kind == "home":
-            with_holds = await self._in_pool(lambda: pages.home(site, self._holds()))
-            return self._html(call, with_holds)
+            return self._html(call, await self._in_pool(lambda: pages.home(site, self._store)))
+        if page.kind == "metrics":
+            return bytes_reply(200, self.tally.text().encode(), CONTENT_TYPE, head_only=head_only)
         if page.kind == "format":
             return self._html(call, pages.of_format(site, page.name))
         if page.kind == "images":
@@ -215,10 +219,6 @@ class RepoService:
             headers=call.headers,
             head_only=call.method == "HEAD",
         )
-
-    def _holds(self) -> list[Hold]:
-        with self._store.ledger.read() as tx:
-            return tx.holds()
 
     # --- repositories -----------------------------------------------------------
 

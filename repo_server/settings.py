@@ -70,6 +70,10 @@ class Settings:
     access_log: bool = False
     """Whether each answer is written to standard output as one line of JSON."""
     limits: Limits = Limits()
+    tally: int = -1
+    """Descriptor of the memory for ``Tally``; its parent gives it to a worker."""
+    number: int = 0
+    """Which of the workers it is."""
 
     @property
     def scheme(self) -> str:
@@ -99,6 +103,8 @@ class Settings:
                 "repository_key": self.repository_key,
                 "ca": self.ca,
                 "access_log": self.access_log,
+                "tally": self.tally,
+                "number": self.number,
                 "limits": {name: getattr(self.limits, name) for name in Limits.__slots__},
             }
         ).encode()

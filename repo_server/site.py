@@ -24,7 +24,8 @@ from store.records import OfferedKey, PastPublication, Publication
 from store.store import Store
 
 _PINNED = 256
-HOME, HEALTH, SETUP = "/", "/healthz", "/setup/"
+HOME, HEALTH, METRICS, SETUP = "/", "/healthz", "/metrics", "/setup/"
+_OWN = {HOME: "home", HEALTH: "health", METRICS: "metrics"}
 
 
 class Edition:
@@ -85,9 +86,9 @@ class InRepository:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of the server itself: ``home``, ``health``, ``setup`` (with ``name``: a file below
-    it), ``format`` (all repositories of one), ``images`` (of the repository ``name``), or
-    ``folder`` (add a slash to the URL)."""
+    """A page of the server itself: ``home``, ``health``, ``metrics``, ``setup`` (with ``name``:
+    a file below it), ``format`` (all repositories of one), ``images`` (of the repository
+    ``name``), or ``folder`` (add a slash to the URL)."""
 
     kind: str
     name: str = ""
@@ -184,8 +185,8 @@ class Site:
 
     def route(self, path: str) -> Route:
         """What a decoded path leads to. May ask the ledger for a pinned snapshot."""
-        if path in (HOME, HEALTH):
-            return Page("home" if path == HOME else "health")
+        if path in _OWN:
+            return Page(_OWN[path])
         if path == "/setup":
             return Page("folder")
         if path.startswith(SETUP):

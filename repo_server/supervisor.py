@@ -29,6 +29,7 @@ from repo_server.misses import Miss
 from repo_server.pair import Pair
 from repo_server.renewal import Renewal
 from repo_server.settings import Settings
+from repo_server.tally import Tally
 
 _TICK = 0.1
 _LINE_LIMIT = 1 << 20
@@ -63,7 +64,7 @@ class _Worker:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         listening = [each.fileno() for each, _ in self._listeners]
-        inherited = (theirs.fileno(), self._marks, *listening)
+        inherited = (theirs.fileno(), self._marks, self._settings.tally, *listening)
         words = [str(theirs.fileno()), str(self._marks)]
         words += [f"{each.fileno()}:{place}" for each, place in self._listeners]
         root = str(Path(__file__).resolve().parents[1])
@@ -176,8 +177,14 @@ class Server:
             self.url = self.urls.pop("")
             marks = Marks.create()
             stack.callback(os.close, marks)
+            tally = Tally.create(count)
+            stack.callback(os.close, tally)
             workers = [
-                _Worker(settings, [(each[number], place) for place, each in places.items()], marks)
+                _Worker(
+                    replace(settings, tally=tally, number=number),
+                    [(each[number], place) for place, each in places.items()],
+                    marks,
+                )
                 for number in range(count)
             ]
             try:

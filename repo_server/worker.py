@@ -30,6 +30,7 @@ from repo_server.marks import Marks
 from repo_server.pair import Pair
 from repo_server.service import RepoService
 from repo_server.settings import Limits, Settings
+from repo_server.tally import Tally
 from store.store import Store
 
 #: Characters of wants in one line to the parent, roughly.
@@ -80,7 +81,8 @@ async def work(
         settings.store, settings.ledger_url, ledger_password=settings.ledger_password
     ) as store:
         follower = Follower(store, settings)
-        service = RepoService(store, settings, follower, marks)
+        tally = Tally(settings.tally, settings.serve.workers, settings.number)
+        service = RepoService(store, settings, follower, marks, tally)
         connections = Connections(service)
         if settings.pair is not None:
             connections.context = settings.pair.context()

@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-JOBS ?= 2
+# More than two cores: much of the time is spent waiting for clients and servers.
+JOBS ?= 3
 
 .PHONY: help demo test lint bench soak dist lock clean
 

@@ -276,6 +276,7 @@ def test_the_newest_build_of_a_snapshot_follows(tmp_path: Path) -> None:
         assert index not in tree
 
 
+@pytest.mark.soak
 def test_a_bom_whose_content_cannot_be_told_still_comes(tmp_path: Path, debian: MavenWeb) -> None:
     """Debian has no help plugin, and what was left out is named."""
     bom = pom("org.example:bom:1", packaging="pom")

@@ -269,12 +269,6 @@ def _beat(live: Live, cache: RpmCache, key: GpgHome, folder: Path, publications:
     assert len(refresher.versions) >= publications // 3
 
 
-def test_no_client_fails_while_6_publications_follow_each_other(
-    live: Live, rpm_cache: RpmCache, vendor_key: GpgHome, tmp_path: Path
-) -> None:
-    _beat(live, rpm_cache, vendor_key, tmp_path, 6)
-
-
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_no_client_fails_while_100_publications_follow_each_other(

@@ -10,6 +10,7 @@ from typing import Any
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
 
 from cds.base import Inlet
 from manifests.errors import HeldError, NoSpace, SluiceError
@@ -31,6 +32,8 @@ from sluice.progress import Progress
 from sluice.text import files_of_parts, plural, some
 from transfer.arrivals import Report, Verdict
 
+_FAREWELL = 2.0
+"""Seconds."""
 _RESCAN = 30.0
 """Seconds between two looks: network file systems tell nobody of new files."""
 _LOOK_FOR_MEDIA = 5.0
@@ -188,6 +191,17 @@ class _Wake(FileSystemEventHandler):
             self._event.set()
 
 
+def _let_go(observer: BaseObserver) -> None:
+    """End the watching, but do not wait for it for long.
+
+    Its threads end with the process; one that a signal met at a bad moment may never end
+    by itself, and must not keep us.
+    """
+    observer.stop()
+    if observer.is_alive():
+        observer.join(_FAREWELL)
+
+
 def _watch(context: Context, streams: list[InsideStream], said: set[str]) -> int:
     """Go on until stopped: at every change, and every 30 seconds."""
     wake = threading.Event()
@@ -203,9 +217,8 @@ def _watch(context: Context, streams: list[InsideStream], said: set[str]) -> int
             if stream.inbox.is_dir():
                 observer.schedule(_Wake(wake), str(stream.inbox))
             print(f"{stream.name}: watching {stream.inbox}", flush=True)
+        stack.callback(_let_go, observer)
         observer.start()
-        stack.callback(observer.join)
-        stack.callback(observer.stop)
         try:
             while True:
                 pause = _RESCAN

@@ -20,6 +20,17 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM)
 _prctl = getattr(ctypes.CDLL(None, use_errno=True), "prctl", None)
 
 
+def tie(parent: int) -> None:
+    """In a child between fork and exec: SIGTERM ends it when the thread that made it ends.
+
+    ``parent`` is the process that made it. Elsewhere than on Linux nothing happens.
+    """
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        if os.getppid() != parent:  # it ended before the kernel knew
+            os._exit(1)
+
+
 def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
     """``subprocess.Popen(command, **options)``; SIGTERM ends it when the calling thread ends.
 
@@ -29,14 +40,11 @@ def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
     # What Python does around a fork swallows exceptions, also those of signal handlers.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
 
-    def tie() -> None:
-        if _prctl is not None:
-            _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-            if os.getppid() != parent:  # it ended before the kernel knew
-                os._exit(1)
+    def prepare() -> None:
+        tie(parent)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     try:
-        return subprocess.Popen(command, preexec_fn=tie, **options)
+        return subprocess.Popen(command, preexec_fn=prepare, **options)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)

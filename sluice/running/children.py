@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
+from mirror import leash
+
 _BLOCK = 1 << 16
 _STOP_SECONDS = 45.0
 _LONGEST_LINE = 1 << 15
-_LIBC = ctypes.CDLL(None)
 
 Tell = Callable[[str, str], None]
 """Called with a level and a line."""
-
-
-def _die_with_parent() -> None:
-    """In the child: end in order when the parent is killed (prctl(2), PR_SET_PDEATHSIG)."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 async def carry_out(zone: Path, words: Sequence[str], tell: Tell) -> tuple[int, bool]:
@@ -58,7 +53,7 @@ class _Child:
             stderr=asyncio.subprocess.PIPE,
             # Ctrl-C on a terminal reaches only us; we stop the children in order.
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=partial(leash.tie, os.getpid()),
             env={**os.environ, "PYTHONUNBUFFERED": "1", "NOTIFY_SOCKET": ""},
         )
         assert process.stdout is not None

@@ -48,7 +48,7 @@ _MODULES = {
     "quarantine": "upkeep",
     "wants": "wants",
     "slip": "slips",
-    "events": "upkeep",
+    "events": "events",
     "trust": "trust",
     "keys": "trust",
 }

@@ -17,7 +17,8 @@ from manifests.state import parse_time
 from sluice import __version__
 from sluice.context import Context
 from sluice.running.duties import duties_of
-from sluice.running.history import Run, last_run
+from sluice.running.history import Run
+from sluice.running.standing import last_runs
 from sluice.status import zone_status
 
 _STEPS = ("packed", "sent", "received", "imported")
@@ -42,11 +43,10 @@ def zone_metrics(context: Context) -> str:
     status = zone_status(context)
     with context.store.ledger.read() as tx:
         newest = {name: tx.bundles(name, limit=1) for name in context.zone.streams}
-        runs = {name: last_run(tx, name) for name in duties_of(context.zone)}
         beside = Beside(
             wants=tx.wants_by_repository(),
             bundle_bytes={name: found[0].size for name, found in newest.items() if found},
-            duties={name: run for name, run in runs.items() if run is not None},
+            duties=last_runs(tx, duties_of(context.zone)),
             events=tx.event_head()[0],
         )
     return render(families_of(status, beside))

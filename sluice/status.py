@@ -19,6 +19,7 @@ from mirror.commit import last_sync
 from repo_server.pair import certificate_warnings
 from sluice.commands.trust import stream_keys
 from sluice.context import Context
+from sluice.running.standing import standing
 from sluice.slips import confirmed
 from sluice.volumes import read_taken
 from store.ledger import ReadTransaction
@@ -50,6 +51,7 @@ def zone_status(context: Context) -> dict[str, Any]:
         holds = [hold_json(hold) for hold in [*tx.holds(), *_silences(zone, tx, now)]]
         wants = tx.count_wants()
         generation = tx.generation()
+        duties = standing(context, tx, now)
     if isinstance(zone, InsideZone) and zone.serve.tls is not None:
         warnings += certificate_warnings(zone.serve.tls, zone.serve.external_url, now)
     return {
@@ -67,6 +69,7 @@ def zone_status(context: Context) -> dict[str, Any]:
             "free_bytes": context.store.blobs.free_bytes(),
             "reserve_free": zone.reserve_free,
         },
+        **duties,
     }
 
 

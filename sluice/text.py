@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from manifests.state import format_time
 
@@ -36,6 +37,18 @@ def files_of_parts(detail: Mapping[str, object], limit: int = 10) -> list[str]:
         return []
     lines = [f"bundle {part}: {some(list(paths)) or 'no files'}" for part, paths in files.items()]
     return lines[:limit] + ([f"and {len(lines) - limit} more parts"] if len(lines) > limit else [])
+
+
+def duties_table(duties: Mapping[str, Mapping[str, Any]]) -> str:
+    """``duties`` of the status, for people."""
+    rows = [("duty", "last run", "ended with", "next run")]
+    for name, duty in duties.items():
+        last, otherwise = duty["last"], "by hand (no `schedule`)"
+        if name.startswith("pack "):
+            otherwise = "when something changed"
+        began, code = (last["began"], str(last["code"])) if last else ("never", "-")
+        rows.append((name, began, code, duty["next"] or otherwise))
+    return table(rows)
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -94,6 +94,24 @@ class Locks:
         with self._hold(name, exclusive=True, wait=wait, busy=f"{name} is running already"):
             yield
 
+    def busy(self, name: str) -> bool:
+        """Whether anybody holds the named lock, this process included.
+
+        Whoever tries to take it in this very moment may be told that it is taken.
+        """
+        path = self._folder.resolve() / f"{name}.lock"
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
     @contextmanager
     def _hold(self, name: str, *, exclusive: bool, wait: bool | float, busy: str) -> Iterator[None]:
         self._folder.mkdir(parents=True, exist_ok=True)

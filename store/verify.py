@@ -20,6 +20,7 @@ from manifests.digest import Digest
 from manifests.errors import BlobDamaged, BlobMissing, LedgerDamaged, TreeError
 from manifests.state import Snapshot
 from manifests.tree import Entry, Tree, parse
+from store.eventlog import verify_log
 from store.ledger import ReadTransaction
 from store.records import Hold
 from store.store import Store
@@ -102,7 +103,7 @@ def verify(
     with store.locks.shared():
         damaged = _hash_all(store, result, progress, threads)
         with store.ledger.read() as tx:
-            _verify_events(tx, result)
+            _verify_events(store, tx, result)
             trees = list(_trees(tx))
         touched: dict[tuple[str, str], Counter[Kind]] = {}
         named: set[Digest] = set()
@@ -162,9 +163,9 @@ def _chunks(digests: Iterable[Digest]) -> Iterator[list[Digest]]:
         yield chunk
 
 
-def _verify_events(tx: ReadTransaction, result: Verified) -> None:
+def _verify_events(store: Store, tx: ReadTransaction, result: Verified) -> None:
     try:
-        result.events = tx.verify_events()
+        result.events = verify_log(store, tx)
     except LedgerDamaged as error:
         result._note(Finding(Kind.EVENTS, str(error)))
 

@@ -18,11 +18,12 @@ COMMON_KEYS = (
     "ledger_password_file",
     "reserve_free",
     "log",
+    "metrics",
     "repository_key",
     "timezone",
     "upkeep",
 )
-UPKEEP_KEYS = ("gc", "quarantine")
+UPKEEP_KEYS = ("gc", "quarantine", "wants", "events")
 NAME_KEYS = ("name_prefix", "name_suffix", "done_marker")
 VERSION = 1
 LEDGER_PASSWORD_VARIABLE = "SLUICE_LEDGER_PASSWORD"  # noqa: S105 - a name, not a secret
@@ -43,6 +44,7 @@ class CommonValues(TypedDict):
     repository_key: Path | None
     timezone: str
     upkeep: Upkeep
+    metrics: Path | None
 
 
 def read_common(section: Section, folder: Path) -> CommonValues:
@@ -56,6 +58,7 @@ def read_common(section: Section, folder: Path) -> CommonValues:
         repository_key=section.get("repository_key", lambda v: v.file(folder), None),
         timezone=section.get("timezone", _timezone, "UTC"),
         upkeep=section.get("upkeep", _upkeep, Upkeep()),
+        metrics=section.get("metrics", lambda v: v.file(folder), None),
     )
 
 
@@ -87,13 +90,17 @@ def _timezone(value: Value) -> str:
 
 
 def _upkeep(value: Value) -> Upkeep:
-    section = value.section(UPKEEP_KEYS, {})
+    section, default = value.section(UPKEEP_KEYS, {}), Upkeep()
     return Upkeep(
-        gc=section.get("gc", lambda v: None if v.is_never else v.cron(), Upkeep().gc),
-        quarantine=section.get(
-            "quarantine", lambda v: None if v.is_never else v.duration(), Upkeep().quarantine
-        ),
+        gc=section.get("gc", lambda v: None if v.is_never else v.cron(), default.gc),
+        quarantine=section.get("quarantine", _age, default.quarantine),
+        wants=section.get("wants", _age, default.wants),
+        events=section.get("events", _age, default.events),
     )
+
+
+def _age(value: Value) -> float | None:
+    return None if value.is_never else value.duration()
 
 
 def _ledger(section: Section, folder: Path) -> Ledger:

@@ -26,7 +26,9 @@ _COMMON = """
 #repository_key: keys/repository.asc         # OpenPGP key that signs metadata made here
 #log: {level: info}                          # debug, info, warning or error
 #timezone: Europe/Berlin                     # of every schedule; default: UTC
-#upkeep: {gc: "30 4 * * 0", quarantine: 90d} # what `sluice run` tidies; or never
+#upkeep: {gc: "30 4 * * 0", quarantine: 90d, wants: 180d, events: 365d} # what `sluice run`
+                                             # tidies; or never
+#metrics: /var/lib/node_exporter/sluice.prom # figures for Prometheus that `sluice run` keeps here
 """
 
 _OUTSIDE = """

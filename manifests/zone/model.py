@@ -64,6 +64,10 @@ class Upkeep:
     gc: Cron | None = SUNDAYS
     quarantine: float | None = 90 * DAY
     """Seconds after which a refused file goes."""
+    wants: float | None = 180 * DAY
+    """Seconds after which a want goes that nobody asked for again."""
+    events: float | None = 365 * DAY
+    """Seconds after which events may leave the ledger for an archive in the store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +84,8 @@ class Common:
     timezone: str = "UTC"
     """Name in the time zone database; schedules are meant in it."""
     upkeep: Upkeep = Upkeep()
+    metrics: Path | None = None
+    """The file that `sluice run` keeps for Prometheus."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

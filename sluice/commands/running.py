@@ -6,15 +6,15 @@ import argparse
 import asyncio
 from typing import Any
 
-from manifests.state import format_time
 from manifests.zone import OutsideZone
 from sluice.context import Context
-from sluice.running.agenda import Agenda
-from sluice.running.duties import duties_of, services_of
-from sluice.running.history import last_run, last_starts
 from sluice.running.journal import Log, Manager
-from sluice.running.loop import Runner, timezone_of
-from sluice.text import table
+from sluice.running.loop import Runner
+from sluice.running.standing import LOCK, standing
+from sluice.text import duties_table
+
+_WAIT = 1.0
+"""Seconds: whoever asks whether a run holds the lock has it for a moment."""
 
 
 def register(commands: Any) -> None:
@@ -36,36 +36,16 @@ def run_zone(options: argparse.Namespace) -> int:
     if options.dry_run:
         _list(context)
         return 0
-    with context.store.locks.named("run"):
+    with context.store.locks.named(LOCK, wait=_WAIT):
         runner = Runner(context, Log(context.zone.log_level), Manager())
         return asyncio.run(runner.run())
 
 
 def _list(context: Context) -> None:
-    duties = duties_of(context.zone)
-    agenda = Agenda(
-        {name: duty.when for name, duty in duties.items() if duty.when is not None},
-        timezone_of(context.zone),
-        last_starts(context.store, duties),
-        context.now(),
-    )
-    rows = [("duty", "last run", "ended with", "next run")]
     with context.store.ledger.read() as tx:
-        runs = {name: last_run(tx, name) for name in duties}
-    for name, duty in duties.items():
-        run = runs[name]
-        moment = agenda.next(name) if duty.when is not None else None
-        rows.append(
-            (
-                name,
-                "never" if run is None else format_time(run.began),
-                "-" if run is None else str(run.code),
-                format_time(moment) if moment else "when something changed"
-                if duty.words[0] == "pack" else "by hand (no `schedule`)",
-            )
-        )  # fmt: skip
-    print(table(rows))
-    for name in services_of(context.zone):
+        found = standing(context, tx, context.now())
+    print(duties_table(found["duties"]))
+    for name in found["run"]["always"]:
         print(f"always: {name}")
     if isinstance(context.zone, OutsideZone) and not any(
         repository.schedule for repository in context.zone.repositories.values()

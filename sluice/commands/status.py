@@ -10,7 +10,7 @@ from typing import Any
 from manifests.units import format_bytes
 from sluice.context import Context
 from sluice.status import zone_status
-from sluice.text import files_of_parts, plural, table
+from sluice.text import duties_table, files_of_parts, plural, table
 
 _SHOWN = 5
 """Items of a hold that are shown; ``--json`` has more."""
@@ -67,10 +67,21 @@ def _print(status: dict[str, Any]) -> None:
             print(f"     ... {hold['detail']['total']} in all")
         if hold["remedy"]:
             print(f"  -> {hold['remedy']}")
+    _print_duties(status)
     if status["wants"]:
         print(f"\n{plural(status['wants'], 'want')} of clients: see `sluice wants`")
     for line in status["warnings"]:
         print(f"\nwarning: {line}")
+
+
+def _print_duties(status: dict[str, Any]) -> None:
+    """Only where `run` was ever used."""
+    if not status["run"]["running"] and not any(d["last"] for d in status["duties"].values()):
+        return
+    print()
+    print(duties_table(status["duties"]))
+    if not status["run"]["running"]:
+        print("`sluice run` is not running: none of these is done by itself")
 
 
 def _confirmed(stream: dict[str, Any]) -> str:

@@ -1,19 +1,15 @@
-"""``verify``, ``gc``, ``quarantine`` and ``events``: keeping a zone in order."""
+"""``verify``, ``gc`` and ``quarantine``: keeping a zone in order."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from cds.aside import remove_older
-from manifests.state import format_time
 from manifests.units import format_bytes, parse_duration
 from manifests.zone import InsideZone, OutsideZone
-from sluice.auditing import export_events
 from sluice.context import Context
 from sluice.progress import Progress
 from sluice.text import plural, table
@@ -43,16 +39,6 @@ def register(commands: Any) -> None:
         "--remove-older", metavar="DURATION", help="remove those refused longer ago, such as 90d"
     )
     quarantine.set_defaults(command=list_quarantine)
-
-    events = commands.add_parser("events", help="the audit log")
-    events.add_argument("--verify", action="store_true", help="check its hash chain")
-    events.add_argument("--json", action="store_true", help="one JSON object for each line")
-    events.add_argument("--last", type=int, default=50, metavar="N", help="default: 50; 0: all")
-    events.set_defaults(command=show_events)
-    acts = events.add_subparsers(metavar="export")
-    export = acts.add_parser("export", help="check all of it and write it to a file")
-    export.add_argument("file", type=Path, metavar="FILE")
-    export.set_defaults(command=write_events)
 
 
 def verify_store(options: argparse.Namespace) -> int:
@@ -118,45 +104,4 @@ def list_quarantine(options: argparse.Namespace) -> int:
         rows.append((path.parent.name, path.name.removesuffix(".reason.txt"), reason))
     print(table(rows))
     print(f"they lie in {folder}; remove them when they are understood")
-    return 0
-
-
-def show_events(options: argparse.Namespace) -> int:
-    context = Context.open(options.zone)
-    with context.store.ledger.read() as tx:
-        if options.verify:
-            count = tx.verify_events()
-            print(f"{plural(count, 'event')}, every one in its place")
-            return 0
-        found = tx.last_events(options.last or sys.maxsize)
-    for event in found:
-        if options.json:
-            print(
-                json.dumps(
-                    {
-                        "seq": event.seq,
-                        "time": format_time(event.time),
-                        "kind": event.kind,
-                        "actor": event.actor,
-                        "stream": event.stream,
-                        "repository": event.repository,
-                        "detail": dict(event.detail),
-                        "digest": event.digest,
-                    }
-                )
-            )
-            continue
-        about = " ".join(word for word in (event.stream, event.repository) if word)
-        detail = " ".join(f"{key}={value}" for key, value in event.detail.items())
-        print(f"{event.seq} {format_time(event.time)} {event.actor} {event.kind} {about} {detail}")
-    return 0
-
-
-def write_events(options: argparse.Namespace) -> int:
-    """The whole log with its hash chain, for those who keep or check it elsewhere."""
-    context = Context.open(options.zone)
-    target = options.file.absolute()
-    with context.store.ledger.read() as tx:
-        count, head = export_events(tx, context.files, target)
-    print(f"{plural(count, 'event')} written to {target}; the last has the digest {head}")
     return 0

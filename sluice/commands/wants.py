@@ -6,12 +6,14 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from manifests.durable import publish_file
 from manifests.errors import UsageError
 from manifests.state import format_time
+from manifests.units import parse_duration
 from manifests.wants import MAX_BYTES, Want, WantsFile, escaped, ignored, read, write
 from manifests.zone import InsideZone
 from sluice.accepting import Judged, accept, judge
@@ -48,6 +50,9 @@ def register(commands: Any) -> None:
     forget = acts.add_parser("forget", help="inside: strike wants off the list")
     forget.add_argument("wants", nargs="*", metavar="WANT", help="as the list shows them")
     forget.add_argument("--repository", metavar="REPO", help="only of this repository")
+    forget.add_argument(
+        "--older", metavar="DURATION", help="those that nobody asked for in so long, such as 180d"
+    )
     forget.add_argument("--all", action="store_true", help="all that there are")
     forget.set_defaults(command=forget_wants)
 
@@ -167,9 +172,12 @@ def _state(judged: Judged) -> str:
 def forget_wants(options: argparse.Namespace) -> int:
     context = Context.open(options.zone)
     _ = context.inside
+    if options.older is not None:
+        return _forget_old(context, options)
     if not options.wants and options.repository is None and not options.all:
         raise UsageError(
-            "which wants?", remedy="name some as `sluice wants` shows them, or say --all"
+            "which wants?",
+            remedy="name some as `sluice wants` shows them, or say --older 180d, or --all",
         )
     with context.store.ledger.write() as tx:
         gone = 0
@@ -177,6 +185,19 @@ def forget_wants(options: argparse.Namespace) -> int:
             gone += tx.forget_wants(each.repository, each.what)
         tx.event("wants.forgotten", repository=options.repository or "", wants=gone)
     print(f"forgot {plural(gone, 'want')}")
+    return 0
+
+
+def _forget_old(context: Context, options: argparse.Namespace) -> int:
+    if options.wants or options.repository is not None or options.all:
+        raise UsageError("--older stands alone", remedy="sluice wants forget --older 180d")
+    before = context.now() - timedelta(seconds=parse_duration(options.older))
+    with context.store.ledger.write() as tx:
+        gone = tx.forget_old_wants(before)
+        if gone:
+            tx.event("wants.forgotten", wants=gone, before=before)
+    if gone:
+        print(f"forgot {plural(gone, 'want')}")
     return 0
 
 

@@ -12,6 +12,7 @@ from sluice.running.agenda import When
 
 _SEND_AGAIN = timedelta(minutes=10)
 """How often is looked for parts that could not be handed over, and for files to end."""
+_MEASURE = timedelta(minutes=2)
 _DAILY = When(cron=parse_cron("15 3 * * *"))
 
 
@@ -25,6 +26,8 @@ class Duty:
     then: tuple[str, ...] = ()
     repository: str = ""
     stream: str = ""
+    light: bool = False
+    """Done in a moment: it waits for no other duty."""
 
     @property
     def name(self) -> str:
@@ -51,6 +54,12 @@ def duties_of(zone: Zone) -> dict[str, Duty]:
     found = [*_outside(zone)] if isinstance(zone, OutsideZone) else [*_inside(zone)]
     if zone.upkeep.gc is not None:
         found.append(Duty(words=("gc",), when=When(cron=zone.upkeep.gc)))
+    if zone.upkeep.events is not None:
+        older = _seconds(zone.upkeep.events)
+        found.append(Duty(words=("events", "archive", "--older", older), when=_DAILY))
+    if zone.metrics is not None:
+        words = ("metrics", str(zone.metrics))
+        found.append(Duty(words=words, when=When(every=_MEASURE), light=True))
     return {duty.name: duty for duty in found}
 
 
@@ -81,8 +90,15 @@ def _outside(zone: OutsideZone) -> Iterator[Duty]:
 
 def _inside(zone: InsideZone) -> Iterator[Duty]:
     if zone.upkeep.quarantine is not None:
-        days = f"{zone.upkeep.quarantine:.0f}s"
-        yield Duty(words=("quarantine", "--remove-older", days), when=_DAILY)
+        older = _seconds(zone.upkeep.quarantine)
+        yield Duty(words=("quarantine", "--remove-older", older), when=_DAILY)
+    if zone.upkeep.wants is not None:
+        older = _seconds(zone.upkeep.wants)
+        yield Duty(words=("wants", "forget", "--older", older), when=_DAILY)
+
+
+def _seconds(age: float) -> str:
+    return f"{age:.0f}s"
 
 
 def services_of(zone: Zone) -> dict[str, Service]:

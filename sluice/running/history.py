@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -43,13 +42,6 @@ def last_run(tx: ReadTransaction, duty: str) -> Run | None:
         return None
     found = json.loads(text)
     return Run(parse_time(found["began"]), parse_time(found["ended"]), int(found["code"]))
-
-
-def last_starts(store: Store, duties: Iterable[str]) -> dict[str, datetime]:
-    """When each of ``duties`` last began; those that never ran are left out."""
-    with store.ledger.read() as tx:
-        runs = {duty: last_run(tx, duty) for duty in duties}
-    return {duty: run.began for duty, run in runs.items() if run is not None}
 
 
 def newest_serial(store: Store, repository: str) -> int:

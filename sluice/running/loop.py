@@ -7,24 +7,23 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable
-from datetime import UTC, tzinfo
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from manifests.errors import HeldError, SluiceError
 from manifests.state import format_time
 from manifests.zone import InsideZone, Zone
 from sluice.context import Context
-from sluice.running.agenda import Agenda
 from sluice.running.children import carry_out
 from sluice.running.duties import Duty, Service, duties_of, services_of
-from sluice.running.history import last_starts, newest_serial, note
+from sluice.running.history import newest_serial, note
 from sluice.running.journal import Log, Manager
+from sluice.running.standing import agenda_of, last_runs, timed, timezone_of
 
 AT_ONCE = 2
-"""Duties that run side by side; services do not count."""
+"""Duties that run side by side; services and light duties do not count."""
 _LONGEST_NAP = 15.0
 """Seconds: a clock that jumps is noticed after so long at most."""
+_FULL_NAP = 1.0
 _UP_SECONDS = 60.0
 _LONGEST_PAUSE = 60.0
 _SETTLED = 60.0
@@ -40,12 +39,9 @@ class Runner:
         self._manager = manager
         self._folder = context.zone.folder
         self._duties = duties_of(context.zone)
-        self._agenda = Agenda(
-            {name: duty.when for name, duty in self._duties.items() if duty.when is not None},
-            timezone_of(context.zone),
-            last_starts(context.store, self._duties),
-            context.now(),
-        )
+        with context.store.ledger.read() as tx:
+            runs = last_runs(tx, self._duties)
+        self._agenda = agenda_of(context.zone, self._duties, runs, context.now())
         self._asked: dict[str, None] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._services: dict[str, _Kept] = {}
@@ -64,7 +60,7 @@ class Runner:
         up = await self._up()
         # What a killed run left half-way goes on: nothing new costs a look.
         for name, duty in self._duties.items():
-            if duty.words[0] in ("pack", "send"):
+            if duty.light or duty.words[0] in ("pack", "send"):
                 self._asked[name] = None
         self._manager.ready(self._summary())
         self._log("info", "", f"running; {self._summary()}" if up else "running, not all is up")
@@ -92,7 +88,9 @@ class Runner:
         seconds = _LONGEST_NAP
         if moment is not None:
             seconds = min(seconds, max(0.05, (moment - self._context.now()).total_seconds()))
-        if self._asked and len(self._running) < AT_ONCE:
+        if self._full():
+            seconds = max(seconds, _FULL_NAP)  # the end of a duty wakes us
+        elif self._asked:
             seconds = 0.05
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), seconds)
@@ -108,13 +106,17 @@ class Runner:
 
     def _start_due(self) -> None:
         for name in [*self._asked, *self._agenda.due(self._context.now())]:
-            if len(self._running) >= AT_ONCE:
-                return
             if name in self._running or name not in self._duties:
+                continue
+            if self._full() and not self._duties[name].light:
                 continue
             self._asked.pop(name, None)
             self._agenda.started(name, self._context.now())
             self._running[name] = asyncio.create_task(self._carry_out(self._duties[name]))
+
+    def _full(self) -> bool:
+        heavy = (n for n in self._running if n not in self._duties or not self._duties[n].light)
+        return sum(1 for _ in heavy) >= AT_ONCE
 
     async def _carry_out(self, duty: Duty) -> None:
         began, clock = self._context.now(), time.monotonic()
@@ -198,9 +200,7 @@ class Runner:
         old, self._context.zone = self._context.zone, fresh.zone
         self._duties = duties_of(fresh.zone)
         self._agenda = self._agenda.replaced(
-            {name: duty.when for name, duty in self._duties.items() if duty.when is not None},
-            timezone_of(fresh.zone),
-            self._context.now(),
+            timed(self._duties), timezone_of(fresh.zone), self._context.now()
         )
         wanted = services_of(fresh.zone)
         stale = [
@@ -266,11 +266,6 @@ class _Kept:
         """Stop it and wait for its end."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-
-
-def timezone_of(zone: Zone) -> tzinfo:
-    """What the schedules of a zone are meant in."""
-    return UTC if zone.timezone == "UTC" else ZoneInfo(zone.timezone)
 
 
 def _served_by(zone: Zone, service: str) -> object:

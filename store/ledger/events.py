@@ -5,26 +5,31 @@ characters; 64 zeros for the first) followed by the canonical JSON of its fields
 ``actor, detail, kind, repository, seq, stream, time``. The head, the last event's number
 and digest, is kept beside the log, so that a log that was cut short does not verify
 either; it also crosses in every bundle.
+
+Old events may have left for archives (``store.eventlog``). What is here then begins at the
+anchor: the number and the digest of the last event that left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePath
 
-from sqlalchemy import insert
+from sqlalchemy import delete, insert
 
 from manifests import canonical
 from manifests.digest import Digest, sha256_of
-from manifests.errors import LedgerDamaged
+from manifests.errors import LedgerDamaged, StoreBusy
 from manifests.state import format_time, parse_time
 from store.ledger import schema
-from store.ledger.base import ReadBase, Row, WriteBase, from_json
+from store.ledger.base import ReadBase, Row, WriteBase, from_json, to_json
 from store.records import Event
 
 NO_EVENT = Digest("0" * 64)
 _HEAD = "event_head"
+_ARCHIVES = "event_archives"
 _BLOCK = 1000
 _REMEDY = (
     "someone or something changed the ledger: keep a copy, compare the event head with "
@@ -32,8 +37,44 @@ _REMEDY = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class EventArchive:
+    """A blob with the events up to ``last``, whose digest is ``head``; see ``store.eventlog``."""
+
+    last: int
+    head: Digest
+    blob: Digest
+
+
+def linked(events: Iterable[Event], last: int, previous: Digest) -> Iterator[Event]:
+    """Pass on events that follow event ``last`` with the digest ``previous``.
+
+    Raises LedgerDamaged that names the first one that does not fit.
+    """
+    for event in events:
+        where = f"event {event.seq}"
+        if event.seq != last + 1:
+            raise LedgerDamaged(f"event {last + 1} is missing", where=where, remedy=_REMEDY)
+        if event.previous != previous:
+            raise LedgerDamaged("does not follow the event before it", where=where, remedy=_REMEDY)
+        if event.digest != _digest(event):
+            raise LedgerDamaged("was changed after it was written", where=where, remedy=_REMEDY)
+        yield event
+        last, previous = event.seq, event.digest
+
+
 class EventReads(ReadBase):
     """Reading the audit log."""
+
+    def event_archives(self) -> list[EventArchive]:
+        """The archives that hold what is no longer here, oldest first."""
+        rows = from_json(self.get_meta(_ARCHIVES) or "[]", "the list of archived events")
+        return [EventArchive(int(last), Digest(head), Digest(blob)) for last, head, blob in rows]
+
+    def event_anchor(self) -> tuple[int, Digest]:
+        """Number and digest of the last event that was archived; (0, 64 zeros) for none."""
+        archives = self.event_archives()
+        return (archives[-1].last, archives[-1].head) if archives else (0, NO_EVENT)
 
     def events(self, after: int = 0, limit: int = _BLOCK) -> list[Event]:
         """At most ``limit`` events with a number above ``after``, oldest first."""
@@ -58,21 +99,12 @@ class EventReads(ReadBase):
         return int(seq), Digest(digest)
 
     def verify_events(self) -> int:
-        """Recompute the chain; the number of events.
+        """Recompute the chain from the anchor on; the number of the last event.
 
         Raises LedgerDamaged that names the first event that does not fit.
         """
-        last, previous = 0, NO_EVENT
-        for event in self._every_event():
-            where = f"event {event.seq}"
-            if event.seq != last + 1:
-                raise LedgerDamaged(f"event {last + 1} is missing", where=where, remedy=_REMEDY)
-            if event.previous != previous:
-                raise LedgerDamaged(
-                    "does not follow the event before it", where=where, remedy=_REMEDY
-                )
-            if event.digest != _digest(event):
-                raise LedgerDamaged("was changed after it was written", where=where, remedy=_REMEDY)
+        last, previous = self.event_anchor()
+        for event in linked(self._every_event(), last, previous):
             last, previous = event.seq, event.digest
         if (last, previous) != self.event_head():
             raise LedgerDamaged(
@@ -91,6 +123,19 @@ class EventReads(ReadBase):
 
 class EventWrites(EventReads, WriteBase):
     """Writing the audit log."""
+
+    def archived_events(self, first: int, archive: EventArchive) -> None:
+        """Let the events from ``first`` go: ``archive`` holds them.
+
+        Raises StoreBusy if they have gone already.
+        """
+        archives = self.event_archives()
+        if first != (archives[-1].last if archives else 0) + 1:
+            raise StoreBusy("events were archived meanwhile", remedy="call the command again")
+        table = schema.events
+        self._connection.execute(delete(table).where(table.c.seq <= archive.last))
+        rows = [[each.last, each.head, each.blob] for each in [*archives, archive]]
+        self.set_meta(_ARCHIVES, to_json(rows))
 
     def event(self, kind: str, stream: str = "", repository: str = "", **detail: object) -> Event:
         """Append an event; it is there if and only if the transaction commits.

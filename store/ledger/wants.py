@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from sqlalchemy import delete, func, insert, select, update
 
@@ -67,6 +68,12 @@ class WantWrites(WantReads, WriteBase):
         for row in self._connection.execute(least).all():
             self._drop(table, {"repository": row.repository, "what_digest": row.what_digest})
         return over
+
+    def forget_old_wants(self, before: datetime) -> int:
+        """Drop the wants that were last asked for before ``before``; how many there were."""
+        table = schema.wants
+        gone = delete(table).where(table.c.last < format_time(before))
+        return self._connection.execute(gone).rowcount
 
     def forget_wants(self, repository: str | None = None, what: str | None = None) -> int:
         """Drop all wants, those of one repository, or one; how many there were."""

@@ -90,10 +90,11 @@ def test_the_example_names_every_setting() -> None:
 
 def test_every_key_of_the_status_is_documented() -> None:
     text = section(OPERATIONS, "## Status")
-    tree = ast.parse((ROOT / "sluice/status.py").read_text())
+    files = ("sluice/status.py", "sluice/running/standing.py")
     used = {
         key.value
-        for node in ast.walk(tree)
+        for file in files
+        for node in ast.walk(ast.parse((ROOT / file).read_text()))
         if isinstance(node, ast.Dict)
         for key in node.keys
         if isinstance(key, ast.Constant) and isinstance(key.value, str)

@@ -458,6 +458,10 @@ def test_wants_are_counted_and_the_least_asked_for_go_first(ledger: Ledger, cloc
         assert [each.last for each in wants] == [NOON + timedelta(hours=1)] * 2 + [NOON]
         assert tx.count_wants() == 3
     with ledger.write() as tx:
+        assert tx.forget_old_wants(NOON + timedelta(minutes=1)) == 1
+        assert tx.wants() == wants[:2]
+        tx.add_wants([("vendor", "g:c:1", 1)])
+    with ledger.write() as tx:
         assert tx.forget_wants("central", "g:a:1") == 1
         assert tx.forget_wants("central", "g:a:1") == 0
         assert [each.what for each in tx.wants("central")] == ["é" * 500]

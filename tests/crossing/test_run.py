@@ -111,7 +111,10 @@ def zones(tmp_path: Path) -> Zones:
     return Zones(
         tmp_path / "zones",
         {"tools": {"format": "files", "upstream": f"file://{vendor}", "schedule": "0 3 * * *"}},
-        inside={"serve": {"listen": f"127.0.0.1:{tools.free_port()}"}},
+        inside={
+            "serve": {"listen": f"127.0.0.1:{tools.free_port()}"},
+            "metrics": "sluice.prom",
+        },
     )
 
 
@@ -151,10 +154,20 @@ def test_from_a_missed_sync_to_a_served_file_without_a_hand(
     zones.carry()
     inside.until(lambda: served(zones, "files/tools/a.txt") == "first")
 
+    # Figures are kept up to date, and the status tells how the duties went.
+    figures = zones.inside / "sluice.prom"
+    inside.until(lambda: figures.exists() and "sluice_info" in figures.read_text())
+    inside.until(lambda: zones.status()["duties"]["metrics"]["last"])
+    status = zones.status()
+    assert status["run"] == {"running": True, "always": ["serve", "receive"]}
+    assert status["duties"]["metrics"]["last"]["code"] == 0
+    assert status["duties"]["gc"]["last"] is None and status["duties"]["gc"]["next"]
+    assert "metrics" in zones.within("status").out
+
     # A sync that changes nothing makes no bundle; and one run was enough.
     assert outside.text().count("snapshot 1") == 1
-    status = zones.out("run", "--dry-run").out
-    assert "sync tools" in status and "T03:00:00Z" in status
+    plan = zones.out("run", "--dry-run").out
+    assert "sync tools" in plan and "T03:00:00Z" in plan
     # The watchdog is fed all the while, and what ends ends in order.
     outside.until(lambda: outside.told.count("WATCHDOG=1") > 2)
     for running in (outside, inside):
@@ -162,6 +175,7 @@ def test_from_a_missed_sync_to_a_served_file_without_a_hand(
         assert running.end() == 0, running.text()
         assert "stopped" in running.text()
         assert gone(below)
+    assert "`sluice run` is not running" in zones.within("status").out
 
 
 def test_a_service_that_dies_is_started_again_and_settings_are_read_again(

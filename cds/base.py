@@ -83,9 +83,9 @@ class Arrival:
         file that was seen (a link, a pipe, another file).
         """
         try:
-            # Non-blocking, because a pipe put in the file's place would hang us for ever.
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            fd = os.open(self.path, flags)
+            # The file has the descriptor from the first moment: one that is closed by its
+            # number may be another's by then, when a signal comes between the two.
+            file = open(self.path, "rb", opener=_open_as_it_is)  # noqa: SIM115
         except OSError as exc:
             if isinstance(exc, PermissionError):
                 raise errors.CarrierError(
@@ -95,12 +95,12 @@ class Arrival:
                 ) from exc
             raise self._changed() from exc
         try:
-            if not self._is(os.fstat(fd)):
+            if not self._is(os.fstat(file.fileno())):
                 raise self._changed()
-            return os.fdopen(fd, "rb")
         except BaseException:
-            os.close(fd)
+            file.close()
             raise
+        return file
 
     def lies_there(self) -> bool:
         """Whether the name still leads to this very file, unchanged."""
@@ -210,6 +210,11 @@ class Inlet(Protocol):
 
         Raises ``ArrivalChanged`` (then nothing was put aside), ``NoSpace``, ``StoreError``.
         """
+
+
+def _open_as_it_is(path: str, flags: int) -> int:
+    # Non-blocking, because a pipe put in the file's place would hang us for ever.
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def check_name(name: str, prefix: str = "", suffix: str = "") -> str:

@@ -7,18 +7,15 @@ needs an operator.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 from manifests.errors import SluiceError, UsageError
-from sluice import __version__
+from sluice import __version__, stopping
 from sluice.errors import report
 
 Command = Callable[[argparse.Namespace], int]
@@ -112,24 +109,21 @@ def _called(words: Sequence[str]) -> str | None:
     return None
 
 
-def _stop(number: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    # A service manager stops us by SIGTERM: unwind as for Ctrl-C, so that
-    # locks are released and temporary files go.
-    with contextlib.suppress(ValueError):  # not in the main thread
-        signal.signal(signal.SIGTERM, _stop)
+    stopping.heed()
     try:
-        words = sys.argv[1:] if arguments is None else arguments
-        options = parser(words).parse_args(words)
-        command: Command = options.command
-        return command(options)
-    except SluiceError as error:
-        report(error)
-        return error.exit_code
+        try:
+            words = sys.argv[1:] if arguments is None else arguments
+            options = parser(words).parse_args(words)
+            command: Command = options.command
+            return command(options)
+        except SluiceError as error:
+            report(error)
+            return error.exit_code
+        except Exception:
+            stopping.check()  # what unwinding itself broke is no failure either
+            raise
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)
         return 130

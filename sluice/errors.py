@@ -5,10 +5,15 @@ from __future__ import annotations
 import sys
 
 from manifests.errors import SluiceError
+from sluice import stopping
 
 
 def report(error: SluiceError, *, about: str = "") -> None:
-    """Print ``error`` on standard error, in two lines that stand together."""
+    """Print ``error`` on standard error, in two lines that stand together.
+
+    After a wish to stop that is raised instead: what it interrupted is no failure.
+    """
+    stopping.check()
     prefix = f"sluice: {about}: " if about else "sluice: "
     held = "HELD: " if error.exit_code == 3 else ""
     lines = [f"{prefix}{held}{error}"]

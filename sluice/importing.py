@@ -7,6 +7,7 @@ import time
 from cds.base import Inlet
 from manifests.errors import ConfigError
 from manifests.zone import InsideStream
+from sluice import stopping
 from sluice.context import Context
 from sluice.fulfilled import strike_off
 from sluice.wiring import InsideChecks, offer_keys
@@ -62,6 +63,7 @@ def receive_stream(
         now=context.now(),
         progress=progress,
     )
+    stopping.check()  # no file is judged by what a stop may have spoiled
     by_identity = {arrival.identity: arrival for arrival in arrivals}
     # Everything above is committed; only now may a file be taken away.
     for outcome in report.outcomes:

@@ -53,7 +53,8 @@ class LocalWriter:
         self._waiting: list[bytes] = []
         self._gathered = 0
         self._hash = SideHash()
-        self._file: DurableFile | None = owner.create_temporary(self)
+        self._file: DurableFile | None = None  # the batch may end this while it is begun
+        self._file = owner.create_temporary(self)
 
     def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Append; small chunks are gathered into blocks."""

@@ -13,6 +13,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import io
 import os
 import select
 import socket
@@ -48,8 +49,9 @@ _ALIVE = 10.0
 @dataclass(slots=True)
 class _Part:
     name: str
-    fd: int
-    """Kept open, so that it can be sent again when its file is gone."""
+    file: io.FileIO
+    """Kept open, so that it can be sent again when its file is gone. Not a bare descriptor:
+    closing it twice is no error, wherever a signal comes between."""
     size: int
     transfer: bytes
 
@@ -108,12 +110,12 @@ class TcpOutlet:
         when the other side shows another certificate.
         """
         check_name(name)
-        fd = open_part(source)
-        part = _Part(name, fd, os.fstat(fd).st_size, os.urandom(TRANSFER))
+        file = io.FileIO(open_part(source))
+        part = _Part(name, file, os.fstat(file.fileno()).st_size, os.urandom(TRANSFER))
         try:
             self._deliver(part)
         except BaseException:
-            os.close(fd)
+            file.close()
             raise
         return Sent(name, part.size)
 
@@ -147,7 +149,7 @@ class TcpOutlet:
             if not self._given_up:
                 self._forget(0)
             for part in self._doubtful:
-                os.close(part.fd)
+                part.file.close()
             if self._alive is not None:
                 self._alive.join()
 
@@ -193,14 +195,14 @@ class TcpOutlet:
         ):
             gone = self._doubtful.popleft()
             total -= gone.size
-            os.close(gone.fd)
+            gone.file.close()
 
     def _send(self, part: _Part) -> None:
         self._put(frame(Kind.BEGIN, part.transfer, part.size, part.name.encode("ascii")))
         digests = hashlib.sha256()
         at = 0
         while at < part.size:
-            count = os.preadv(part.fd, [self._block], at)
+            count = os.preadv(part.file.fileno(), [self._block], at)
             if not count:
                 raise errors.CarrierError(
                     f"the part ended at {at} of {part.size} bytes while it was sent",
@@ -230,7 +232,7 @@ class TcpOutlet:
                     connection.sendall(body)
                 else:
                     connection.sendall(head, socket.MSG_MORE)
-                    _send_file(connection, part.fd, at, len(body))
+                    _send_file(connection, part.file.fileno(), at, len(body))
             except OSError as exc:
                 raise _BrokenError(exc.strerror or str(exc)) from exc
         self._progress = time.monotonic()

@@ -1,0 +1,47 @@
+"""How a command is stopped: by SIGTERM or Ctrl-C, wherever it is, and for sure.
+
+The signal becomes an exception that unwinds what is under way: locks are released,
+temporary files go. Python drops exceptions in a few places (``__del__``, callbacks of
+weak references), and clean-up that is itself hurt may put another error in its place.
+So the wish is remembered, and ``check`` raises it again before anything is said or
+decided that may be only its consequence.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from types import FrameType
+from typing import NoReturn
+
+_asked: int = 0
+# The signal that came; signals belong to the whole process, so there is one.
+
+
+def heed() -> None:
+    """From here on SIGTERM and Ctrl-C stop the command, once more if it came before."""
+    global _asked
+    _asked = 0
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, _stop)
+        # Who starts us in the background may have asked that Ctrl-C is not for us.
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, _stop)
+
+
+def check() -> None:
+    """Raise SystemExit or KeyboardInterrupt if a stop was asked for."""
+    if _asked:
+        _unwind(_asked)
+
+
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    global _asked
+    _asked = number
+    _unwind(number)
+
+
+def _unwind(number: int) -> NoReturn:
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)

@@ -1,0 +1,101 @@
+"""A stop that comes at a bad moment ends the work all the same, and nothing false is said."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from cds.base import Arrival
+from cds.tcp import TcpOutlet
+from manifests.errors import WireError
+from manifests.zone import TcpSending
+from sluice import stopping
+from sluice.errors import report
+from store.blobs import LocalBlobs
+from store.seam import Seam
+from tests.support.interrupts import stop_everywhere
+from tests.support.tcp import listener
+
+
+def test_a_stop_while_an_arrival_is_opened_is_no_damaged_file(tmp_path: Path) -> None:
+    path = tmp_path / "part"
+    path.write_bytes(b"x" * 100)
+    found = path.stat()
+    arrival = Arrival(path, found.st_size, found.st_mtime_ns, found.st_ino)
+
+    def look() -> None:
+        with arrival.open() as file:
+            file.read(10)
+
+    assert stop_everywhere(look) > 5
+
+
+def test_a_stop_while_a_blob_is_begun_leaves_nothing(tmp_path: Path) -> None:
+    blobs = LocalBlobs(tmp_path / "blobs", Seam())
+
+    def write() -> None:
+        with blobs.batch() as batch:
+            writer = batch.writer()
+            writer.write(b"x")
+            raise ValueError  # ends the batch as an error does, without fsyncs
+
+    def begun() -> None:
+        with suppress(ValueError):
+            write()
+
+    names = ("LocalBatch.writer", "LocalWriter.__init__", "LocalBatch.create_temporary")
+
+    def no_leftovers() -> None:
+        assert [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()] == []
+
+    assert stop_everywhere(begun, no_leftovers, lambda code: code.co_qualname in names) > 5
+
+
+def test_a_stop_while_a_part_is_handed_over_closes_it_once(tmp_path: Path) -> None:
+    part = tmp_path / "part"
+    part.write_bytes(b"x" * 100)
+    names = ("TcpOutlet.offer", "TcpOutlet._deliver", "TcpOutlet._forget")
+    with listener(tmp_path / "in") as listening:
+        settings = TcpSending(host="127.0.0.1", port=listening.address[1], repeat=0)
+
+        def send() -> None:
+            outlet = TcpOutlet(settings)
+            try:
+                outlet.offer("one.tar", part)
+            finally:
+                outlet.close()
+
+        assert stop_everywhere(send, within=lambda code: code.co_qualname in names) > 10
+
+
+@pytest.fixture
+def heeding() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    stopping.heed()
+    try:
+        yield
+    finally:
+        stopping.heed()  # forget what came
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    ("by", "kind"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)]
+)
+@pytest.mark.usefixtures("heeding")
+def test_a_stop_that_was_swallowed_comes_again_instead_of_an_error(
+    by: signal.Signals, kind: type[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
+    report(WireError("before"))
+    with suppress(kind):
+        signal.raise_signal(by)
+    with pytest.raises(kind):
+        report(WireError("of the stop"))
+    said = capsys.readouterr().err
+    assert "before" in said
+    assert "of the stop" not in said

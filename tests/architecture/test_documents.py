@@ -1,11 +1,8 @@
 """The documents say what the code does: errors, settings, status, holds, commands, links."""
 
-import argparse
 import ast
 import inspect
 import re
-import shlex
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,6 +11,7 @@ from manifests.formats.base import Spec, StaticFormat
 from manifests.zone import ZoneKind, commented_example, common, inside, outside
 from sluice import cli, metrics
 from tests.architecture.project import ROOT, code_in, documents, first_cells, modules, section
+from tests.architecture.test_calls import choices
 
 OPERATIONS = "docs/operations.md"
 
@@ -138,36 +136,15 @@ def test_every_kind_of_hold_is_documented() -> None:
     assert len(kinds) > 10 and kinds - documented == set()
 
 
-def _choices(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            return dict(action.choices)
-    return {}
-
-
 def test_every_command_is_documented_and_no_other() -> None:
     cells = first_cells(section(OPERATIONS, "## Commands").split("Exit codes:")[0])
     documented = {word.split()[0] for cell in cells for word in code_in(cell)}
-    assert documented == set(_choices(cli.parser()))
-
-
-def _calls() -> Iterator[tuple[str, str]]:
-    for path in documents():
-        for block in re.findall(r"^```\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE):
-            for line in block.splitlines():
-                if line.startswith("sluice "):
-                    yield path.name, line
-
-
-@pytest.mark.parametrize(("document", "line"), list(_calls()))
-def test_every_call_in_a_document_is_one_that_the_program_takes(document: str, line: str) -> None:
-    options = cli.parser().parse_args(shlex.split(line, comments=True)[1:])
-    assert callable(options.command)
+    assert documented == set(choices(cli.parser()))
 
 
 def test_every_command_that_a_message_names_exists() -> None:
     """An operator cannot look up what we meant."""
-    known, wrong = set(_choices(cli.parser())), []
+    known, wrong = set(choices(cli.parser())), []
     for path in modules():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):

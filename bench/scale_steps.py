@@ -23,7 +23,7 @@ from bench.common import PeakMemory
 from manifests.digest import Digest, sha256_of
 from manifests.formats.base import Severity, Spec
 from manifests.formats.files import FilesFormat
-from manifests.formats.yum import YumFormat
+from manifests.formats.yum.format import YumFormat
 from manifests.state import Snapshot
 from manifests.tree import Entry, Tree, diff, encode
 from manifests.zone import OutsideStream

@@ -11,7 +11,7 @@ from functools import cached_property, partial
 
 from manifests.digest import Digest
 from manifests.errors import BlobMissing
-from manifests.formats import FORMATS
+from manifests.formats import FORMATS, format_named
 from manifests.formats.base import Format, TreeView
 from manifests.state import is_name
 from repo_server.gate import DenyDigests, Gate
@@ -36,7 +36,7 @@ class Edition:
         self.publication = publication
         self.replaced = replaced
         """When another publication took its place (seconds since 1970); 0 if it is live."""
-        self.format: Format = FORMATS[publication.format]
+        self.format: Format = format_named(publication.format)
 
     @cached_property
     def view(self) -> TreeView:

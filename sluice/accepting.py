@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from manifests.errors import UsageError
-from manifests.formats import FORMATS
+from manifests.formats import format_named
 from manifests.wants import Want, WantsFile
 from manifests.zone import OutsideZone
 from sluice.fulfilled import arrived
@@ -66,7 +66,7 @@ def _judge(
     repository = zone.repositories.get(want.repository)
     if repository is None or want.repository not in crossing:
         return Judged(want, "no repository of this stream")
-    if not FORMATS[repository.format].may_be_root(want.what):
+    if not format_named(repository.format).may_be_root(want.what):
         return Judged(want, f"not what a {repository.format} repository can be asked for")
     return Judged(want, known=known, here=here)
 

@@ -20,37 +20,38 @@ from sluice.errors import report
 
 Command = Callable[[argparse.Namespace], int]
 
-_MODULES = {
-    "init": "init",
-    "sync": "mirroring",
-    "capture": "capturing",
-    "roots": "capturing",
-    "pack": "bundles",
-    "release": "bundles",
-    "send": "bundles",
-    "resend": "resending",
-    "heartbeat": "resending",
-    "receive": "importing",
-    "serve": "serving",
-    "run": "running",
-    "backup": "backing",
-    "restore": "backing",
-    "status": "status",
-    "metrics": "metrics",
-    "snapshots": "history",
-    "diff": "history",
-    "rollback": "history",
-    "verify": "upkeep",
-    "gc": "upkeep",
-    "quarantine": "upkeep",
-    "wants": "wants",
-    "slip": "slips",
-    "events": "events",
-    "trust": "trust",
-    "keys": "trust",
+_COMMANDS = {
+    "init": ("init", "make a zone: keys, store and a commented zone.yaml"),
+    "sync": ("mirroring", "mirror upstreams into new snapshots"),
+    "capture": ("capturing", "run a build and keep all that it asks for"),
+    "roots": ("capturing", "what is asked of a repository"),
+    "pack": ("bundles", "seal what changed into the next bundle"),
+    "release": ("bundles", "sign a draft (two-person release), list drafts, or reject one"),
+    "send": ("bundles", "hand released parts to the carrier"),
+    "resend": ("resending", "hand parts of a bundle over again, the same bytes under a new name"),
+    "heartbeat": ("resending", "seal a bundle that says only what the inside should hold by now"),
+    "receive": ("importing", "verify and publish what the CDS brought"),
+    "serve": ("serving", "serve what is published, over HTTP"),
+    "run": ("running", "all duties of the zone, until stopped"),
+    "backup": ("backing", "copy the zone into a folder; the next time only what is new"),
+    "restore": ("backing", "make the zone that -z names, which must not exist, from a backup"),
+    "status": ("status", "streams, repositories, holds and warnings"),
+    "metrics": ("metrics", "figures for Prometheus, as text"),
+    "snapshots": ("history", "the snapshots of a repository"),
+    "diff": ("history", "what changed between two snapshots"),
+    "rollback": ("history", "serve an older snapshot"),
+    "verify": ("upkeep", "read every blob again and check the audit log"),
+    "gc": ("upkeep", "remove blobs that nothing needs any more"),
+    "quarantine": ("upkeep", "files that were refused, with the reason"),
+    "wants": ("wants", "what clients asked for and did not get: list, export, import, forget"),
+    "slip": ("slips", "inside: write a return slip; outside: accept one"),
+    "events": ("events", "the audit log"),
+    "trust": ("trust", "the root of trust and its keys"),
+    "keys": ("trust", "package keys that came in bundles: list, approve, withdraw"),
 }
-"""Which module of ``sluice.commands`` has a command. Only the one that is called is
-imported: the server's and the ledger's libraries take longer to load than most work."""
+"""Which module of ``sluice.commands`` has a command, and what `--help` says of it. Only the one
+that is called is imported: the server's and the ledger's libraries take longer to load than most
+work."""
 
 _DESCRIPTION = """\
 Sluice carries package repositories across an air gap.
@@ -73,8 +74,8 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message, where=self.prog, remedy=f"see: {self.prog} --help")
 
 
-def parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """The command line; only the command in ``words`` if there is one, else all of it."""
+def parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """The command line, as far as ``words`` need it; all of it without them."""
     top = _Parser(
         prog="sluice",
         description=_DESCRIPTION,
@@ -91,9 +92,16 @@ def parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"sluice {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    called = _called(words)
-    names = [_MODULES[called]] if called else dict.fromkeys(_MODULES.values())
-    for name in names:
+    called = _called(words or ())
+    if called is not None:
+        names = {_COMMANDS[called][0]}
+    elif words is None or any(word in _COMMANDS for word in words):
+        names = {module for module, _ in _COMMANDS.values()}
+    else:
+        names = set()
+        for name, (_, text) in _COMMANDS.items():
+            commands.add_parser(name, help=text)
+    for name in sorted(names):
         import_module(f"sluice.commands.{name}").register(commands)
     return top
 
@@ -105,7 +113,7 @@ def _called(words: Sequence[str]) -> str | None:
         if word in ("-z", "--zone"):
             next(rest, None)
         elif not word.startswith("-"):
-            return word if word in _MODULES else None
+            return word if word in _COMMANDS else None
     return None
 
 

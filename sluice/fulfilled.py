@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from manifests.errors import BlobMissing
-from manifests.formats import FORMATS
+from manifests.formats import FORMATS, format_named
 from store.ledger import ReadTransaction
 from store.records import StoredWant
 from store.store import Store
@@ -39,7 +39,7 @@ def _published(store: Store, tx: ReadTransaction) -> list[StoredWant]:
             continue
         own = [want for want in wants if want.repository == name]
         try:
-            view, kind = store.view(live.tree, live.overlay), FORMATS[live.format]
+            view, kind = store.view(live.tree, live.overlay), format_named(live.format)
             found += [want for want in own if kind.holds(want.what, view)]
         except BlobMissing:
             continue  # `verify` tells; the wants stay
@@ -55,5 +55,5 @@ def arrived(store: Store, repository: str, format_name: str, roots: Iterable[str
         newest = tx.newest_snapshot("", repository)
     if newest is None:
         return set()
-    view, kind = store.view(newest.snapshot.tree), FORMATS[format_name]
+    view, kind = store.view(newest.snapshot.tree), format_named(format_name)
     return {root for root in roots if kind.holds(root, view)}

@@ -17,9 +17,7 @@ from store.seam import Seam
 
 
 def register(commands: Any) -> None:
-    saving = commands.add_parser(
-        "backup", help="copy the zone into a folder; the next time only what is new"
-    )
+    saving = commands.add_parser("backup")
     saving.add_argument("folder", type=Path, metavar="FOLDER")
     saving.add_argument(
         "--without-ledger",
@@ -28,9 +26,7 @@ def register(commands: Any) -> None:
     )
     saving.set_defaults(command=save)
 
-    bringing = commands.add_parser(
-        "restore", help="make the zone that -z names, which must not exist, from a backup"
-    )
+    bringing = commands.add_parser("restore")
     bringing.add_argument("folder", type=Path, metavar="FOLDER")
     bringing.set_defaults(command=bring_back)
 

@@ -24,7 +24,7 @@ from transfer.release import release
 
 
 def register(commands: Any) -> None:
-    packing = commands.add_parser("pack", help="seal what changed into the next bundle")
+    packing = commands.add_parser("pack")
     packing.add_argument(
         "repositories", nargs="*", metavar="REPO", help="only these move on, before a backlog"
     )
@@ -36,14 +36,12 @@ def register(commands: Any) -> None:
     packing.add_argument("--dry-run", action="store_true", help="say what would cross")
     packing.set_defaults(command=pack_streams)
 
-    releasing = commands.add_parser(
-        "release", help="sign a draft (two-person release), list drafts, or reject one"
-    )
+    releasing = commands.add_parser("release")
     releasing.add_argument("draft", nargs="?", metavar="DRAFT", help="default: list the drafts")
     releasing.add_argument("--reject", action="store_true", help="throw the draft away instead")
     releasing.set_defaults(command=release_draft)
 
-    sending = commands.add_parser("send", help="hand released parts to the carrier")
+    sending = commands.add_parser("send")
     sending.add_argument("--dry-run", action="store_true", help="say what would be handed over")
     sending.set_defaults(command=send_streams)
 

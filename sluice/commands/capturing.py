@@ -24,7 +24,6 @@ _SHOWN = 20
 def register(commands: Any) -> None:
     capture = commands.add_parser(
         "capture",
-        help="run a build and keep all that it asks for",
         epilog="{settings}, {init_script}, {local_repository} and {url} in COMMAND stand for a"
         " settings.xml, a Gradle init script, the empty local repository and our address."
         " Without COMMAND the proxy of `capture: {listen: ...}` is kept up until it is stopped.",
@@ -33,7 +32,7 @@ def register(commands: Any) -> None:
     capture.add_argument("words", nargs=argparse.REMAINDER, metavar="-- COMMAND...")
     capture.set_defaults(command=capture_build)
 
-    roots = commands.add_parser("roots", help="what is asked of a repository")
+    roots = commands.add_parser("roots")
     roots.add_argument("repository", metavar="REPO")
     roots.add_argument(
         "--remove", action="append", default=[], metavar="ROOT", help="a name or glob (repeatable)"

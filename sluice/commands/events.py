@@ -18,7 +18,7 @@ from store.eventlog import archive_events, verify_log
 
 
 def register(commands: Any) -> None:
-    events = commands.add_parser("events", help="the audit log")
+    events = commands.add_parser("events")
     events.add_argument("--verify", action="store_true", help="check its hash chain")
     events.add_argument("--json", action="store_true", help="one JSON object for each line")
     events.add_argument("--last", type=int, default=50, metavar="N", help="default: 50; 0: all")

@@ -23,19 +23,19 @@ _SHOWN = 1000
 
 
 def register(commands: Any) -> None:
-    snapshots = commands.add_parser("snapshots", help="the snapshots of a repository")
+    snapshots = commands.add_parser("snapshots")
     snapshots.add_argument("repository", metavar="REPO")
     snapshots.add_argument("--json", action="store_true")
     snapshots.set_defaults(command=list_snapshots)
 
-    difference = commands.add_parser("diff", help="what changed between two snapshots")
+    difference = commands.add_parser("diff")
     difference.add_argument("repository", metavar="REPO")
     difference.add_argument("old", type=int, metavar="A")
     difference.add_argument("new", type=int, metavar="B")
     difference.add_argument("--all", action="store_true", help=f"more than {_SHOWN} lines")
     difference.set_defaults(command=show_difference)
 
-    rollback = commands.add_parser("rollback", help="serve an older snapshot")
+    rollback = commands.add_parser("rollback")
     rollback.add_argument("repository", metavar="REPO")
     rollback.add_argument("serial", type=int, metavar="SERIAL")
     rollback.add_argument("--dry-run", action="store_true", help="say what would change")

@@ -41,7 +41,7 @@ _LOOK_FOR_MEDIA = 5.0
 
 
 def register(commands: Any) -> None:
-    command = commands.add_parser("receive", help="verify and publish what the CDS brought")
+    command = commands.add_parser("receive")
     command.add_argument(
         "--once", action="store_true", help="import what lies there, then end (default: go on)"
     )

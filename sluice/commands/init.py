@@ -24,7 +24,7 @@ _MAX_ROOT = 1 << 20
 
 
 def register(commands: Any) -> None:
-    init = commands.add_parser("init", help="make a zone: keys, store and a commented zone.yaml")
+    init = commands.add_parser("init")
     kinds = init.add_subparsers(metavar="outside|inside", required=True)
 
     outside = kinds.add_parser("outside", help="the zone that mirrors and seals bundles")

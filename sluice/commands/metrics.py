@@ -15,7 +15,7 @@ _READABLE = 0o644
 
 
 def register(commands: Any) -> None:
-    metrics = commands.add_parser("metrics", help="figures for Prometheus, as text")
+    metrics = commands.add_parser("metrics")
     metrics.add_argument(
         "file",
         type=Path,

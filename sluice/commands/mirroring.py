@@ -20,7 +20,7 @@ _SHOWN_ADVICE = 10
 
 
 def register(commands: Any) -> None:
-    command = commands.add_parser("sync", help="mirror upstreams into new snapshots")
+    command = commands.add_parser("sync")
     command.add_argument("repositories", nargs="*", metavar="REPO", help="default: all")
     command.add_argument("--dry-run", action="store_true", help="say what would be fetched")
     command.add_argument(

@@ -18,9 +18,7 @@ from transfer.resend import parse_parts, require_resendable, sent_bundle
 
 
 def register(commands: Any) -> None:
-    command = commands.add_parser(
-        "resend", help="hand parts of a bundle over again, the same bytes under a new name"
-    )
+    command = commands.add_parser("resend")
     command.add_argument("sequence", type=int, metavar="SEQ", help="the number of the bundle")
     command.add_argument(
         "--parts", metavar="LIST", help="which, as the inside names them: 3,7-9 (default: all)"
@@ -30,9 +28,7 @@ def register(commands: Any) -> None:
     command.add_argument("--stream", metavar="NAME", help="needed if there are several")
     command.set_defaults(command=resend)
 
-    beating = commands.add_parser(
-        "heartbeat", help="seal a bundle that says only what the inside should hold by now"
-    )
+    beating = commands.add_parser("heartbeat")
     beating.add_argument("--stream", metavar="NAME", help="needed if there are several")
     beating.set_defaults(command=heartbeat)
 

@@ -20,7 +20,6 @@ _WAIT = 1.0
 def register(commands: Any) -> None:
     command = commands.add_parser(
         "run",
-        help="all duties of the zone, until stopped",
         epilog="SIGTERM and Ctrl-C stop it in order, SIGHUP reads zone.yaml again. Each duty is"
         " a command in a process of its own; the journal names it in SLUICE_DUTY.",
     )

@@ -21,7 +21,7 @@ _MAX_CERTIFICATES = 1 << 20
 
 
 def register(commands: Any) -> None:
-    command = commands.add_parser("serve", help="serve what is published, over HTTP")
+    command = commands.add_parser("serve")
     command.add_argument("--listen", metavar="HOST:PORT", help="instead of zone.yaml's")
     command.add_argument("--workers", type=int, metavar="N", help="processes (default: zone.yaml)")
     command.add_argument(

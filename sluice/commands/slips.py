@@ -35,7 +35,6 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 def register(commands: Any) -> None:
     slip = commands.add_parser(
         "slip",
-        help="inside: write a return slip; outside: accept one",
         usage="sluice slip [FILE] | slip key | slip trust KEY | slip accept FILE",
     )
     slip.add_argument(

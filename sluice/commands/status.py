@@ -17,7 +17,7 @@ _SHOWN = 5
 
 
 def register(commands: Any) -> None:
-    status = commands.add_parser("status", help="streams, repositories, holds and warnings")
+    status = commands.add_parser("status")
     status.add_argument("--json", action="store_true", help="documented and versioned JSON")
     status.set_defaults(command=show_status)
 

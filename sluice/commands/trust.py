@@ -26,7 +26,7 @@ from store.signatures import read_keys
 
 
 def register(commands: Any) -> None:
-    trust = commands.add_parser("trust", help="the root of trust and its keys")
+    trust = commands.add_parser("trust")
     steps = trust.add_subparsers(metavar="show|export|create|rotate|renew", required=True)
 
     show = steps.add_parser("show", help="fingerprint, keys, thresholds and expiry")
@@ -63,9 +63,7 @@ def register(commands: Any) -> None:
             help="the folder with the root key (default: keys/NAME/root)",
         )
 
-    keys = commands.add_parser(
-        "keys", help="package keys that came in bundles: list, approve, withdraw"
-    )
+    keys = commands.add_parser("keys")
     acts = keys.add_subparsers(metavar="list|approve|withdraw", required=True)
     acts.add_parser("list", help="all keys and whether a person approved them").set_defaults(
         command=list_keys

@@ -22,7 +22,7 @@ _WAIT = 60.0
 
 
 def register(commands: Any) -> None:
-    check = commands.add_parser("verify", help="read every blob again and check the audit log")
+    check = commands.add_parser("verify")
     check.add_argument(
         "--repair",
         action="store_true",
@@ -30,11 +30,11 @@ def register(commands: Any) -> None:
     )
     check.set_defaults(command=verify_store)
 
-    collect = commands.add_parser("gc", help="remove blobs that nothing needs any more")
+    collect = commands.add_parser("gc")
     collect.add_argument("--dry-run", action="store_true", help="only say what would go")
     collect.set_defaults(command=collect_garbage)
 
-    quarantine = commands.add_parser("quarantine", help="files that were refused, with the reason")
+    quarantine = commands.add_parser("quarantine")
     quarantine.add_argument(
         "--remove-older", metavar="DURATION", help="remove those refused longer ago, such as 90d"
     )

@@ -28,9 +28,7 @@ WANTS_VERSION = 1
 
 
 def register(commands: Any) -> None:
-    wants = commands.add_parser(
-        "wants", help="what clients asked for and did not get: list, export, import, forget"
-    )
+    wants = commands.add_parser("wants")
     wants.add_argument("--json", action="store_true", help="documented and versioned JSON")
     wants.set_defaults(command=list_wants)
     acts = wants.add_subparsers(metavar="export|import|forget")

@@ -117,7 +117,7 @@ class OddFormat(StaticFormat):
             yield "../../etc/passwd", b"x"
 
 
-formats.FORMATS["odd"] = OddFormat()
+formats.FORMATS["odd"] = OddFormat
 
 if __name__ == "__main__":
     sys.exit(confined.main())

@@ -106,7 +106,7 @@ def test_yum_names_that_stand_for_content_are_immutable() -> None:
 
 
 def test_formats_are_known_by_name() -> None:
-    assert [(name, each.name) for name, each in FORMATS.items()] == [
+    assert [(name, format_named(name).name) for name in FORMATS] == [
         (name, name) for name in ("files", "maven", "oci", "yum")
     ]
     with pytest.raises(ConfigError, match="unknown format"):

@@ -36,6 +36,7 @@ _COMMANDS = {
     "backup": ("backing", "copy the zone into a folder; the next time only what is new"),
     "restore": ("backing", "make the zone that -z names, which must not exist, from a backup"),
     "status": ("status", "streams, repositories, holds and warnings"),
+    "notices": ("notices", "messages about holds, by syslog and webhook: how they do, send, test"),
     "metrics": ("metrics", "figures for Prometheus, as text"),
     "snapshots": ("history", "the snapshots of a repository"),
     "diff": ("history", "what changed between two snapshots"),

@@ -60,6 +60,7 @@ def families_of(status: Mapping[str, Any], beside: Beside) -> list[Family]:
         *_of_streams(status["streams"], beside),
         *_of_repositories(status, beside),
         *_of_duties(beside),
+        *_of_notices(status["notices"]),
     ]
 
 
@@ -199,3 +200,14 @@ def _of_duties(beside: Beside) -> Iterator[Family]:
         ended.add(int(run.ended.timestamp()), duty=name)
     yield code
     yield ended
+
+
+def _of_notices(channels: Mapping[str, Any]) -> Iterator[Family]:
+    waiting = _gauge("notices_waiting", "What somebody should have been told by now.")
+    failing = _gauge("notices_failing", "1: the last attempt to deliver a notice failed.")
+    sent = Family("sluice_notices_sent_total", "counter", "Notices that were delivered.")
+    for name, channel in channels.items():
+        waiting.add(channel["waiting"], channel=name)
+        failing.add(int(channel["failing"] is not None), channel=name)
+        sent.add(channel["sent"], channel=name)
+    yield from (waiting, failing, sent)

@@ -19,14 +19,13 @@ from mirror.commit import last_sync
 from repo_server.pair import certificate_warnings
 from sluice.commands.trust import stream_keys
 from sluice.context import Context
+from sluice.held import all_holds, missing
+from sluice.notices.deliver import waiting
 from sluice.running.standing import standing
 from sluice.slips import confirmed
 from sluice.volumes import read_taken
 from store.ledger import ReadTransaction
 from store.records import BundleRecord, Hold, Publication
-from transfer.alarms import silence
-from transfer.known import load_known
-from transfer.missing import outstanding
 from transfer.plan import read_manifest
 
 STATUS_VERSION = 1
@@ -48,10 +47,11 @@ def zone_status(context: Context) -> dict[str, Any]:
             if isinstance(zone, InsideZone)
             else _outside_repositories(tx, zone)
         )
-        holds = [hold_json(hold) for hold in [*tx.holds(), *_silences(zone, tx, now)]]
+        holds = [hold_json(hold) for hold in all_holds(zone, tx, now)]
         wants = tx.count_wants()
         generation = tx.generation()
         duties = standing(context, tx, now)
+        notices = waiting(context, tx, now)
     if isinstance(zone, InsideZone) and zone.serve.tls is not None:
         warnings += certificate_warnings(zone.serve.tls, zone.serve.external_url, now)
     return {
@@ -69,16 +69,9 @@ def zone_status(context: Context) -> dict[str, Any]:
             "free_bytes": context.store.blobs.free_bytes(),
             "reserve_free": zone.reserve_free,
         },
+        "notices": notices,
         **duties,
     }
-
-
-def _silences(zone: OutsideZone | InsideZone, tx: ReadTransaction, now: datetime) -> list[Hold]:
-    """Streams that fell silent since anything was received: nobody else would notice."""
-    if not isinstance(zone, InsideZone):
-        return []
-    found = (silence(tx, stream, now) for stream in zone.streams.values())
-    return [hold for hold in found if hold is not None and tx.hold(hold.key) is None]
 
 
 def hold_json(hold: Hold) -> dict[str, Any]:
@@ -138,7 +131,7 @@ def _stream(
         result["root"] = _outside_root(context, stream, now, warnings)
     else:
         result["root"] = _inside_root(tx, stream, now, warnings)
-        result["missing"] = _missing(context, tx, stream.name)
+        result["missing"] = missing(context, tx, stream.name)
         result["incomplete"] = [bundle.sequence for bundle in bundles if bundle.imported is None]
         result["volumes"] = _volumes(tx, stream)
     return result
@@ -155,15 +148,6 @@ def _confirmed(tx: ReadTransaction, stream: str, newest: BundleRecord | None) ->
     """What a return slip of this epoch said to be wholly inside."""
     said = confirmed(tx, stream)
     return said.sequence if said and newest and said.epoch == newest.epoch else None
-
-
-def _missing(context: Context, tx: ReadTransaction, stream: str) -> list[dict[str, Any]]:
-    saved = tx.trust_state(stream)
-    if saved is None:
-        return []
-    known = list(load_known(context.store, tx, stream).values())
-    found = outstanding(tx, known, TrustState.from_bytes(saved))
-    return [{"bundle": number, "parts": list(parts)} for number, parts in found.bundles]
 
 
 def _outside_root(

@@ -8,6 +8,8 @@ from typing import TypedDict
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from manifests.zone.model import GIB, Ledger, PartNames, Signers, Upkeep
+from manifests.zone.notices import NOBODY, Notices
+from manifests.zone.notifying import read_notices
 from manifests.zone.reader import Section, Value
 from manifests.zone.urls import split_url
 
@@ -19,6 +21,7 @@ COMMON_KEYS = (
     "reserve_free",
     "log",
     "metrics",
+    "notices",
     "repository_key",
     "timezone",
     "upkeep",
@@ -45,6 +48,7 @@ class CommonValues(TypedDict):
     timezone: str
     upkeep: Upkeep
     metrics: Path | None
+    notices: Notices
 
 
 def read_common(section: Section, folder: Path) -> CommonValues:
@@ -59,6 +63,7 @@ def read_common(section: Section, folder: Path) -> CommonValues:
         timezone=section.get("timezone", _timezone, "UTC"),
         upkeep=section.get("upkeep", _upkeep, Upkeep()),
         metrics=section.get("metrics", lambda v: v.file(folder), None),
+        notices=section.get("notices", lambda v: read_notices(v, folder), NOBODY),
     )
 
 

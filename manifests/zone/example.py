@@ -28,6 +28,11 @@ _COMMON = """
 #timezone: Europe/Berlin                     # of every schedule; default: UTC
 #upkeep: {gc: "30 4 * * 0", quarantine: 90d, wants: 180d, events: 365d} # what `sluice run`
                                              # tidies; or never
+#notices:                                    # who is told of holds, gaps and silence
+  #syslog: {address: /dev/log, facility: daemon} # or udp://loghost:514, tcp://loghost:601
+  #webhook: {url: "https://alerts.example.org/x", secret_file: secrets/webhook, ca_file: ca.pem}
+  #kinds: [fork, signature, refused, silence, gap] # default: all
+  #after: 1h                                 # what may pass by itself must have lasted so long
 #metrics: /var/lib/node_exporter/sluice.prom # figures for Prometheus that `sluice run` keeps here
 """
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from manifests.cron import Cron, parse_cron
 from manifests.formats.oci.rules import Asked
+from manifests.zone.notices import NOBODY, Notices
 from manifests.zone.served import Serve
 
 GIB = 1 << 30
@@ -86,6 +87,7 @@ class Common:
     upkeep: Upkeep = Upkeep()
     metrics: Path | None = None
     """The file that `sluice run` keeps for Prometheus."""
+    notices: Notices = NOBODY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

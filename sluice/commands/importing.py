@@ -28,6 +28,7 @@ from sluice.commands.trust import stream_of
 from sluice.context import Context
 from sluice.errors import report as report_error
 from sluice.importing import receive_stream
+from sluice.notices.deliver import tell_afterwards
 from sluice.progress import Progress
 from sluice.text import files_of_parts, plural, some
 from transfer.arrivals import Report, Verdict
@@ -60,7 +61,9 @@ def receive_streams(options: argparse.Namespace) -> int:
         streams = [stream]
     said: set[str] = set()
     if options.once:
-        return max(_once(context, stream, said) for stream in streams)
+        worst = max(_once(context, stream, said) for stream in streams)
+        tell_afterwards(context)
+        return worst
     return _watch(context, streams, said)
 
 

@@ -13,6 +13,7 @@ from mirror.report import SyncReport
 from mirror.sync import sync
 from sluice.context import Context
 from sluice.errors import report
+from sluice.notices.deliver import tell_afterwards
 from sluice.progress import Progress
 from sluice.text import plural
 
@@ -84,6 +85,8 @@ def sync_repositories(options: argparse.Namespace) -> int:
             continue
         progress.done()
         _tell(result)
+    if not options.dry_run:
+        tell_afterwards(context)
     return worst
 
 

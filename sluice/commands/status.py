@@ -70,6 +70,12 @@ def _print(status: dict[str, Any]) -> None:
     _print_duties(status)
     if status["wants"]:
         print(f"\n{plural(status['wants'], 'want')} of clients: see `sluice wants`")
+    for name, channel in status["notices"].items():
+        if channel["failing"]:
+            failing = channel["failing"]
+            print(f"\nNOTICES by {name} are not delivered since {failing['since']}:")
+            print(f"     {failing['error']}; {plural(channel['waiting'], 'message')} to tell")
+            print("  -> sluice notices test")
     for line in status["warnings"]:
         print(f"\nwarning: {line}")
 

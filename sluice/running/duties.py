@@ -13,6 +13,7 @@ from sluice.running.agenda import When
 _SEND_AGAIN = timedelta(minutes=10)
 """How often is looked for parts that could not be handed over, and for files to end."""
 _MEASURE = timedelta(minutes=2)
+_TELL = timedelta(minutes=1)
 _DAILY = When(cron=parse_cron("15 3 * * *"))
 
 
@@ -57,6 +58,8 @@ def duties_of(zone: Zone) -> dict[str, Duty]:
     if zone.upkeep.events is not None:
         older = _seconds(zone.upkeep.events)
         found.append(Duty(words=("events", "archive", "--older", older), when=_DAILY))
+    if zone.notices.channels:
+        found.append(Duty(words=("notices", "send"), when=When(every=_TELL), light=True))
     if zone.metrics is not None:
         words = ("metrics", str(zone.metrics))
         found.append(Duty(words=words, when=When(every=_MEASURE), light=True))

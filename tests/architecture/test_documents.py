@@ -88,7 +88,7 @@ def test_the_example_names_every_setting() -> None:
 
 def test_every_key_of_the_status_is_documented() -> None:
     text = section(OPERATIONS, "## Status")
-    files = ("sluice/status.py", "sluice/running/standing.py")
+    files = ("sluice/status.py", "sluice/running/standing.py", "sluice/notices/deliver.py")
     used = {
         key.value
         for file in files
@@ -104,7 +104,7 @@ def test_every_key_of_the_status_is_documented() -> None:
 def test_every_metric_is_documented_and_no_other() -> None:
     nothing: dict[str, object] = {"streams": {}, "repositories": {}, "holds": [], "warnings": []}
     nothing |= {"zone": "inside", "time": "2024-05-01T12:00:00Z", "generation": 0, "wants": 0}
-    nothing["store"] = {"free_bytes": 0, "reserve_free": 0}
+    nothing |= {"store": {"free_bytes": 0, "reserve_free": 0}, "notices": {}}
     known = {family.name for family in metrics.families_of(nothing, metrics.Beside())}
     cells = first_cells(section(OPERATIONS, "## Watching"))
     documented = {word for cell in cells for word in code_in(cell) if word.startswith("sluice_")}

@@ -34,6 +34,8 @@ WELL = {
     'sluice_repository_rolled_back{repository="a"}': "0x{n}",
     'sluice_repository_withdrawn{repository="a"}': "0x{n}",
     'sluice_duty_exit_code{duty="sync a"}': "3x{n}",
+    'sluice_notices_failing{channel="syslog"}': "0x{n}",
+    'sluice_notices_waiting{channel="syslog"}': "0x{n}",
 }
 
 
@@ -69,6 +71,8 @@ CASES: list[tuple[dict[str, str], int, set[str]]] = [
         {"SluiceNotSynced"},
     ),
     ({'sluice_duty_exit_code{duty="sync a"}': "1x{n}"}, 70, {"SluiceDutyFails"}),
+    ({'sluice_notices_failing{channel="syslog"}': "1x{n}"}, 40, {"SluiceNoticesFail"}),
+    ({'sluice_notices_waiting{channel="syslog"}': "2x{n}"}, 40, {"SluiceNoticesFail"}),
     (
         {'sluice_stream_root_expires_timestamp_seconds{stream="hq"}': f"{29 * 86400}x{{n}}"},
         10,
@@ -121,6 +125,7 @@ def test_each_alert_rings_for_its_cause_and_for_no_other(tmp_path: Path) -> None
 
 def test_alerts_look_at_metrics_that_exist() -> None:
     nothing = {"streams": {}, "repositories": {}, "holds": [], "warnings": [], "wants": 0}
+    nothing |= {"notices": {}}
     nothing |= {"zone": "inside", "time": "2024-05-01T12:00:00Z", "generation": 0}
     nothing |= {"store": {"free_bytes": 0, "reserve_free": 0}}
     known = {family.name for family in families_of(nothing, Beside())}

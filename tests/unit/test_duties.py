@@ -1,0 +1,27 @@
+"""The duties of ``run`` are calls that the program takes, and their keys switch them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from manifests.formats import FORMATS
+from manifests.zone import ZoneKind, commented_example, parse
+from sluice import cli
+from sluice.running.duties import duties_of, services_of
+
+
+@pytest.mark.parametrize("kind", list(ZoneKind))
+def test_everything_on_and_everything_off(kind: ZoneKind) -> None:
+    text = commented_example(kind, "hq")
+    everything = parse(re.sub(r"(?m)^( *)#(?=[a-z])", r"\1", text), Path("/z"), FORMATS)
+    duties = duties_of(everything)
+    assert {"gc", "events", "metrics", "notices"} <= set(duties)
+    assert ({"wants", "quarantine"} <= set(duties)) is (kind is ZoneKind.INSIDE)
+    for duty in (*duties.values(), *services_of(everything).values()):
+        assert callable(cli.parser(duty.words).parse_args(duty.words).command)
+    off = "upkeep: {gc: never, quarantine: never, wants: never, events: never}\n"
+    nothing = parse(f"zone: {kind.value}\n{off}", Path("/z"), FORMATS)
+    assert duties_of(nothing) == {}

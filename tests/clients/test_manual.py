@@ -15,16 +15,32 @@ from tests.support.emptymachine import EmptyMachine, Terminal, Typed
 from tests.support.gpg import GpgHome
 from tests.support.manual import BELOW, RUN, Block, blocks
 from tests.support.rpms import RpmCache
+from tests.support.yumrepo import YumRepo
 
 ROOT = Path(__file__).resolve().parents[2]
 OPERATIONS = ROOT / "docs/operations.md"
 
 FIRST = "## From nothing to a served repository"
+REST = (
+    "## Loss and sending again",
+    "## Stopping bad content",
+    "## Keys",
+    "## Routine",
+    "## Backups",
+)
+"""Followed after a bundle was lost."""
 
 # All that stands between the document and this machine. Its host names are names of the
 # machines themselves, and its media are folders that the machines share.
-HOSTS = {"outside": "mirror.example.org", "inside": "packages.example.org"}
-MEDIA = {"/media/usb": ("outside", "inside"), "/media/rootkey": ("outside",)}
+HOSTS = {"outside": "mirror.example.org", "inside": "packages.example.org", "spare": "spare"}
+MEDIA = {
+    "/media/usb": ("outside", "inside"),
+    "/media/out": ("outside", "inside"),
+    "/media/rootkey": ("outside",),
+    "/media/backup": ("inside", "spare"),
+}
+# What the document cannot know: by the pattern of what was printed last in its place.
+PLACEHOLDERS = {"0123456789abcdef" * 4: "[0-9a-f]{64}"}
 UPSTREAM = "/srv/upstream"
 # The client is a further shell on the inside's network, and Debian's dnf set as RHEL's is.
 CLIENT = (
@@ -42,7 +58,6 @@ class Reader:
         self._stack = ExitStack()
         self.machines: dict[str, EmptyMachine] = {}
         self._terminals: dict[tuple[str, str], Terminal] = {}
-        self._said = ""
         self.typed: list[Typed] = []
 
     def __enter__(self) -> Reader:
@@ -107,11 +122,23 @@ class Reader:
         terminal = self._terminals[key]
         ended: list[Typed] = []
         while len(ended) < len(lines) and all(each.code == 0 for each in ended):
-            ended.append(terminal.type(lines[len(ended)]))
+            ended.append(terminal.type(self._filled(lines[len(ended)])))
+            self.typed.append(ended[-1])
         who = terminal.type("id -un").said.strip()
         assert who == account, f"the document says {account} and the shell {who}: {lines}"
-        self.typed += ended
         return ended
+
+    def happens(self, machine: str, line: str) -> None:
+        """What the document does not tell of, in the zone's folder."""
+        done = self._terminals[machine, "sluice"].type(f"cd $SLUICE_ZONE && {line}; cd")
+        assert done.code == 0, done
+
+    def _filled(self, line: str) -> str:
+        for placeholder, pattern in PLACEHOLDERS.items():
+            if placeholder in line:
+                said = "".join(each.said for each in self.typed)
+                line = line.replace(placeholder, re.findall(pattern, said)[-1])
+        return line
 
     def _insert(self, block: Block) -> None:
         mark = BELOW.fullmatch(block.mark)
@@ -129,15 +156,20 @@ def _quoted(text: str) -> str:
 
 
 @pytest.fixture
-def reader(tmp_path: Path, rpm_cache: RpmCache, vendor_key: GpgHome) -> Iterator[Reader]:
-    """With the vendor's repository before the outside, and its key on the medium."""
-    tmp_path.chmod(0o755)
+def vendor(tmp_path: Path, rpm_cache: RpmCache, vendor_key: GpgHome) -> YumRepo:
     upstream = tmp_path / "upstream"
-    samples.vendor_repo(upstream / "baseos", rpm_cache, vendor_key)
+    repo = samples.vendor_repo(upstream / "baseos", rpm_cache, vendor_key)
     (upstream / "rsyncd.conf").write_text(
         "use chroot = no\nuid = root\ngid = root\nreverse lookup = no\n"
         f"[baseos]\n  path = {UPSTREAM}/baseos\n"
     )
+    return repo
+
+
+@pytest.fixture
+def reader(tmp_path: Path, vendor: YumRepo, vendor_key: GpgHome) -> Iterator[Reader]:
+    """With the vendor's repository before the outside, and its key on the medium."""
+    tmp_path.chmod(0o755)
     with Reader(tmp_path) as made:
         vendor_key.export(tmp_path / "media-usb" / "vendor.asc")
         made.machines["outside"].do(
@@ -147,9 +179,11 @@ def reader(tmp_path: Path, rpm_cache: RpmCache, vendor_key: GpgHome) -> Iterator
         yield made
 
 
-def test_the_document_leads_to_a_served_repository(reader: Reader) -> None:
+def test_the_document_leads_to_a_served_repository_and_beyond(
+    reader: Reader, vendor: YumRepo, rpm_cache: RpmCache
+) -> None:
     reader.follow(FIRST)
-    names = {
-        word for typed in reader.typed for word in re.findall(r"\bsluice ([a-z]+)", typed.line)
-    }
-    assert {"init", "sync", "pack", "send", "receive"} <= names
+    samples.release_update(vendor, rpm_cache)
+    reader.happens("outside", "sluice sync && sluice pack && sluice send && rm outbox/*")
+    for heading in REST:
+        reader.follow(heading)

@@ -175,7 +175,9 @@ class EmptyMachine:
         )
         inner = "cd / && exec /bin/bash"
         words = [tools.need("nsenter"), "--target", init, "--mount", "--net", "--pid", "--root"]
-        return Terminal(self._open([*words, "/bin/sh", "-c", inner]))
+        made = Terminal(self._open([*words, "/bin/sh", "-c", inner]))
+        made.type(":")  # what the shell says of the folder that it came from
+        return made
 
     def do(self, line: str) -> str:
         """What the machine's maker does there, not the person; it must end well."""

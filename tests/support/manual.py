@@ -53,17 +53,20 @@ def blocks(document: Path, heading: str) -> Iterator[Block]:
     """
     rank, inside, found = heading.index(" "), False, False
     before, start, mark, body = "", 0, "", [""]
-    fence = ""
+    fence = margin = ""
     for number, line in enumerate(document.read_text().splitlines(), 1):
         if fence:
             if line.strip() != fence:
-                body.append(line)
+                body.append(line.removeprefix(margin))
                 continue
             fence = ""
             if inside:
                 yield _marked(Block(f"{document.name}:{start}", mark, "\n".join(body)))
+        elif line.lstrip().startswith("~~~"):
+            raise AssertionError(f"{document.name}:{number}: fences are made of ```")
         elif line.lstrip().startswith("```"):
-            fence, start, mark, body = "```", number, before, []
+            fence, start, mark, body = "```", number, before.strip(), []
+            margin = line[: line.index("`")]
         elif line.startswith("#"):
             level = line.index(" ")
             inside = line == heading or (inside and level > rank)

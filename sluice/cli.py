@@ -35,6 +35,7 @@ _COMMANDS = {
     "run": ("running", "all duties of the zone, until stopped"),
     "backup": ("backing", "copy the zone into a folder; the next time only what is new"),
     "restore": ("backing", "make the zone that -z names, which must not exist, from a backup"),
+    "upgrade": ("upgrading", "bring an older zone to this version; a copy is kept"),
     "status": ("status", "streams, repositories, holds and warnings"),
     "notices": ("notices", "messages about holds, by syslog and webhook: how they do, send, test"),
     "metrics": ("metrics", "figures for Prometheus, as text"),

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from urllib.parse import quote
 
 from manifests import canonical
 from manifests.digest import is_digest
@@ -31,6 +32,7 @@ from manifests.errors import BackupDamaged, ConfigError, SluiceError, UsageError
 from manifests.state import format_time
 from manifests.tree import check_path
 from store.blobs import LocalBlobs
+from store.ledger.connect import told_of
 from store.store import Store
 
 VERSION = 1
@@ -72,11 +74,11 @@ def backup(
         files.sync_dir(target)
         marker: dict[str, object] = {"version": VERSION, "time": format_time(now), "ledger": None}
         if ledger is not None:
-            marker["ledger"] = _copy_ledger(files, ledger, target / LEDGER)
+            marker["ledger"] = copy_ledger(files, ledger, target / LEDGER)
         found, passed_over = _settings(store.folder)
         digests = {}
         for name in found:
-            data, mode = _small(store.folder / name)
+            data, mode = small_file(store.folder / name)
             _write(files, target / "zone" / name, data, mode)
             digests[name] = hashlib.sha256(data).hexdigest()
         marker["files"] = digests
@@ -103,9 +105,9 @@ def restore(source: Path, folder: Path, files: Durable, *, progress: Progress) -
     names = marker.files
     data = {name: _checked(source / "zone" / name, digest) for name, digest in names.items()}
     if marker.ledger is not None:
-        if _file_digest(source / LEDGER) != marker.ledger:
+        if file_digest(source / LEDGER) != marker.ledger:
             raise _damaged(source / LEDGER)
-        _copy_ledger(files, source / LEDGER, folder / LEDGER)
+        copy_ledger(files, source / LEDGER, folder / LEDGER)
     blobs = LocalBlobs(source / "blobs", files)
     count, size = _copy_blobs(blobs, LocalBlobs(folder / "blobs", files), progress)
     for name in sorted(names, key=lambda name: name == "zone.yaml"):
@@ -150,7 +152,8 @@ def _walk(paths: list[Path]) -> Iterator[Path]:
             yield from _walk(sorted(path.iterdir()))
 
 
-def _small(path: Path) -> tuple[bytes, int]:
+def small_file(path: Path) -> tuple[bytes, int]:
+    """Content and permission bits of a file beside the ledger. Raises ConfigError."""
     with path.open("rb") as file:
         data = file.read(_LARGEST_FILE + 1)
         mode = path.stat().st_mode & 0o777
@@ -165,7 +168,7 @@ def _small(path: Path) -> tuple[bytes, int]:
 
 def _checked(path: Path, digest: str) -> tuple[bytes, int]:
     try:
-        data, mode = _small(path)
+        data, mode = small_file(path)
     except OSError as error:
         raise _damaged(path) from error
     if hashlib.sha256(data).hexdigest() != digest:
@@ -178,12 +181,16 @@ def _write(files: Durable, path: Path, data: bytes, mode: int) -> None:
     publish_file(files, path, data, mode=mode)
 
 
-def _copy_ledger(files: Durable, source: Path, target: Path) -> str:
-    """SQLite's own copy of a database that may be in use; its digest."""
+def copy_ledger(files: Durable, source: Path, target: Path) -> str:
+    """SQLite's own copy of a database that may be in use; its digest.
+
+    Raises NoSpace, LedgerDamaged, StoreError.
+    """
     temporary = target.with_name(f".{target.name}.tmp")
     files.unlink(temporary)
     with (
-        closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as there,
+        told_of(source),
+        closing(sqlite3.connect(f"file:{quote(str(source))}?mode=ro", uri=True)) as there,
         closing(sqlite3.connect(temporary)) as here,
     ):
         there.backup(here)
@@ -191,10 +198,11 @@ def _copy_ledger(files: Durable, source: Path, target: Path) -> str:
     files.sync_file(temporary)
     files.rename(temporary, target)
     files.sync_dir(target.parent)
-    return _file_digest(target)
+    return file_digest(target)
 
 
-def _file_digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file of a backup; raises BackupDamaged if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

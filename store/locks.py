@@ -19,7 +19,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -111,6 +111,19 @@ class Locks:
         finally:
             os.close(fd)
         return False
+
+    @contextmanager
+    def everything(self) -> Iterator[None]:
+        """Have the zone alone: no ``run``, no ``gc``, nothing that was ever named.
+
+        Raises ``StoreBusy`` at once. Who only reads the ledger is not kept away.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(self.exclusive())
+            found = {path.stem for path in self._folder.glob("*.lock")} - {"store"}
+            for name in sorted({"run", *found}):
+                stack.enter_context(self.named(name))
+            yield
 
     @contextmanager
     def _hold(self, name: str, *, exclusive: bool, wait: bool | float, busy: str) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Runs the programs of the system that know OpenPGP, without the system's settings."""
+"""Runs programs of the system (OpenPGP, PostgreSQL) without the system's settings."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ PACKAGES = {
     "gpg": ("gpg", "gnupg2"),
     "gpgconf": ("gpgconf", "gnupg2"),
     "gpgv": ("gpgv", "gnupg2"),
+    "pg_dump": ("postgresql-client", "postgresql"),
+    "pg_restore": ("postgresql-client", "postgresql"),
     "rpmkeys": ("rpm", "rpm"),
 }
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it

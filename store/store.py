@@ -91,7 +91,7 @@ class Store:
                 )
             files.mkdir(folder)
             publish_file(files, version, f"{STORE_VERSION}\n".encode())
-        _check_version(version)
+        check_version(version)
         ledger = Ledger.open(
             ledger_url or folder / "ledger.sqlite",
             files,
@@ -109,7 +109,7 @@ class Store:
 
         Raises WrongVersion, LedgerDamaged, ConfigError, StoreError.
         """
-        _check_version(folder / "VERSION")
+        check_version(folder / "VERSION")
         files = Seam()
         ledger = Ledger.open_read_only(
             ledger_url or folder / "ledger.sqlite", password=ledger_password
@@ -269,7 +269,8 @@ class _LedgerChecksums:
             tx.add_checksums(rows)
 
 
-def _check_version(path: Path) -> None:
+def check_version(path: Path) -> None:
+    """Read the file VERSION of a store. Raises StoreError (no store), WrongVersion."""
     try:
         found = path.read_bytes()[:40].decode("ascii", "backslashreplace").strip()
     except FileNotFoundError:
@@ -277,8 +278,12 @@ def _check_version(path: Path) -> None:
             "there is no store here", where=str(path.parent), remedy="make one with `sluice init`"
         ) from None
     if found != STORE_VERSION:
+        # There is one layout so far: what is no newer one is damaged.
+        newer = found.isdigit() and int(found) > int(STORE_VERSION)
         raise WrongVersion(
             f"the store has version {found!r}, this program reads {STORE_VERSION}",
             where=str(path.parent),
-            remedy="install the Sluice that wrote it; its changelog names the versions it reads",
+            remedy="install the newer Sluice that wrote it"
+            if newer
+            else "restore the file VERSION from a backup",
         )

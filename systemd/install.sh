@@ -1,7 +1,9 @@
 #!/bin/sh
 # Install Sluice, or upgrade it, on a machine without a network. Run as root from the
 # unpacked archive:  ./install.sh
-# It touches /opt/sluice, the unit sluice@.service and the user `sluice`; never a zone.
+# It touches /opt/sluice, the unit sluice@.service and the user `sluice`. Zones below
+# /var/lib/sluice that an older version made are upgraded, with a copy kept: those that run
+# when they are restarted, the others now. --no-zones leaves them alone.
 set -eu
 
 cd "$(dirname "$0")"
@@ -15,10 +17,26 @@ fail() {
     exit 1
 }
 
+# Calls `sluice upgrade` of the program $1 on the zone in the folder $2, as its owner.
+upgrade() {
+    (
+        program="$1" zone="$2" SLUICE_LEDGER_PASSWORD=''
+        shift 2
+        file="/etc/sluice/$(basename "$zone").env"
+        [ ! -r "$file" ] ||
+            SLUICE_LEDGER_PASSWORD="$(sed -n 's/^SLUICE_LEDGER_PASSWORD=//p' "$file")"
+        export SLUICE_LEDGER_PASSWORD
+        cd /
+        runuser -u "$(stat -c %U "$zone")" -- "$program" -z "$zone" upgrade "$@"
+    )
+}
+
+zones=yes
 case "${1:-}" in
     '') ;;
-    -h|--help) sed -n '2,4s/^# //p' "$0"; exit 0 ;;
-    *) fail "there is no option $1" "call it without any" ;;
+    --no-zones) zones='' ;;
+    -h|--help) sed -n '2,6s/^# //p' "$0"; exit 0 ;;
+    *) fail "there is no option $1" "./install.sh --help" ;;
 esac
 [ "$(id -u)" = 0 ] || fail "this needs root" "sudo ./install.sh"
 sha256sum --quiet -c SHA256SUMS ||
@@ -72,6 +90,13 @@ else
     cp alerts.yml "$new/alerts.yml"
     touch "$new/complete"
     sync -f "$new"
+    # What the new version cannot work with is found before anything is switched to it.
+    for zone in ${zones:+/var/lib/sluice/*/}; do
+        [ -e "$zone/zone.yaml" ] || continue
+        upgrade "$new/bin/sluice" "${zone%/}" --dry-run ||
+            fail "version $version cannot work with that zone; nothing was switched" \
+                "do as it says above; or ./install.sh --no-zones"
+    done
     ln -sfn "$(basename "$new")" "$root/current.new"
     mv -T "$root/current.new" "$root/current"
     say "version $version is installed in $new"
@@ -86,8 +111,17 @@ fi
 "$root/bin/sluice" --version
 
 if [ -n "$current" ] && [ "$current" != "$(readlink "$root/current")" ]; then
+    for zone in ${zones:+/var/lib/sluice/*/}; do
+        name="$(basename "$zone")"
+        [ -e "$zone/zone.yaml" ] || continue
+        systemctl is-active --quiet "sluice@$name" 2>/dev/null ||
+            upgrade "$root/bin/sluice" "${zone%/}" ||
+            say "the zone $name is not upgraded yet; its next start tries again"
+    done
     say "running zones go on with the old version until: systemctl restart 'sluice@*'"
-    say "to go back: ln -sfn $current $root/current, and restart"
+    say "(which upgrades them, with a copy kept: journalctl -u 'sluice@*')"
+    say "to go back: ln -sfn $current $root/current, and restart; a zone that was upgraded"
+    say "first by the newer version, stopped: sluice -z DIR upgrade --back COPY"
 else
     say "next, as docs/operations.md says:"
     say "  sudo -u sluice sluice init inside /var/lib/sluice/NAME --root root.json --stream STREAM"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from manifests.errors import UsageError
 from manifests.units import format_bytes
 from manifests.zone import OutsideZone
-from sluice.context import Context
+from sluice.context import Context, ledger_password
 from sluice.progress import Progress
 from sluice.text import plural
 from store.backup import backup, restore
 from store.seam import Seam
+from store.upgrade import Place, carry_out, pending
 
 
 def register(commands: Any) -> None:
@@ -64,6 +66,7 @@ def bring_back(options: argparse.Namespace) -> int:
     done = restore(options.folder.absolute(), folder, Seam(), progress=progress.reach)
     progress.done()
     context = Context.open(folder)
+    _bring_up_to_date(context)
     with context.store.ledger.write(context.actor) as tx:
         tx.event("restored", blobs=done.blobs, files=done.files)
     print(f"{plural(done.blobs, 'blob')}, {format_bytes(done.bytes)}; the zone is in {folder}")
@@ -74,3 +77,13 @@ def bring_back(options: argparse.Namespace) -> int:
         print("what came after the backup is asked of the outside: resend, or pack --full")
     print(f"  sluice -z {options.zone} verify      reads everything once")
     return 0
+
+
+def _bring_up_to_date(context: Context) -> None:
+    """The backup of an older version is a copy already, so that none is made here."""
+    zone = context.zone
+    place = Place(zone.folder, zone.ledger.address, zone.ledger.path, ledger_password(zone))
+    ledger = place.open_any(context.files, context.actor)
+    if ledger is not None:
+        with closing(ledger):
+            carry_out(ledger, pending(place, context.files).steps, print)

@@ -11,38 +11,34 @@ from __future__ import annotations
 import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from manifests.durable import Durable
 from manifests.errors import (
-    ConfigError,
     LedgerDamaged,
-    NoSpace,
-    StoreBusy,
     StoreError,
     WrongVersion,
 )
 from store.ledger import schema
 from store.ledger.base import Clock, utc_now
 from store.ledger.bundles import BundleReads, BundleWrites
+from store.ledger.connect import BUSY_SECONDS, WRITES, address_of, engine_of, refuse
 from store.ledger.events import EventReads, EventWrites
 from store.ledger.policy import PolicyReads, PolicyWrites
 from store.ledger.roots import RootReads, RootWrites
 from store.ledger.snapshots import SnapshotReads, SnapshotWrites
+from store.ledger.steps import OLDEST, Step
 from store.ledger.upstreams import UpstreamReads, UpstreamWrites
 from store.ledger.wants import WantReads, WantWrites
 
-BUSY_SECONDS = 60
 _LOCK_NAMESPACE = 0x534C5543  # "SLUC": the advisory locks of ledgers among all others
 _VERSION = "schema_version"
-_WRITES = "sluice_writes"
-_READ_ONLY = "sluice_read_only"
 
 
 class ReadTransaction(
@@ -71,6 +67,14 @@ class WriteTransaction(
 
     def _served_otherwise(self) -> None:
         self.bump_generation()
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far a ledger's history goes: its events, and the newest sequence by stream and epoch."""
+
+    events: int
+    sequences: dict[str, int]
 
 
 class Ledger:
@@ -102,8 +106,8 @@ class Ledger:
         who events are by, the system's user if empty. Raises WrongVersion, LedgerDamaged,
         StoreBusy, ConfigError, StoreError.
         """
-        address = _address(url, password)
-        engine = _engine(address, read_only=False)
+        address = address_of(url, password)
+        engine = engine_of(address, read_only=False)
         ledger = cls(engine, files, clock, actor or _user(), address.render_as_string())
         try:
             if address.database and address.get_backend_name() == "sqlite":
@@ -128,8 +132,8 @@ class Ledger:
 
         Raises WrongVersion, LedgerDamaged, ConfigError, StoreError (also when it is missing).
         """
-        address = _address(url, password)
-        engine = _engine(address, read_only=True)
+        address = address_of(url, password)
+        engine = engine_of(address, read_only=True)
         ledger = cls(engine, None, clock, "", address.render_as_string())
         try:
             with ledger._told(), ledger._begin(writes=False) as connection:
@@ -138,6 +142,79 @@ class Ledger:
             engine.dispose()
             raise
         return ledger
+
+    @classmethod
+    def open_any(
+        cls,
+        url: str | Path,
+        files: Durable,
+        *,
+        password: str = "",
+        clock: Clock = utc_now,
+        actor: str = "",
+    ) -> Ledger | None:
+        """Open an existing ledger of whatever version, to upgrade it; None if there is none.
+
+        Nothing but ``version``, ``reach`` and ``carry_out`` may be asked of it before it is
+        of the present version. Raises LedgerDamaged, StoreBusy, ConfigError, StoreError.
+        """
+        address = address_of(url, password)
+        sqlite = address.get_backend_name() == "sqlite"
+        if sqlite and not Path(address.database or "").exists():
+            return None
+        ledger = cls(
+            engine_of(address, read_only=False),
+            files,
+            clock,
+            actor or _user(),
+            address.render_as_string(),
+        )
+        try:
+            with ledger._told(), ledger._begin(writes=False) as connection:
+                tables = inspect(connection).get_table_names()
+            if "meta" not in tables:
+                _refuse_headless(tables, ledger.where)
+        except BaseException:
+            ledger.close()
+            raise
+        if "meta" in tables:
+            return ledger
+        ledger.close()
+        return None
+
+    def version(self) -> int:
+        """The version that it has. Raises WrongVersion unless we have, or can reach, it."""
+        with self._told(), self._begin(writes=False) as connection:
+            found = _version(connection, self.where)
+        known = {str(number): number for number in range(OLDEST, schema.SCHEMA_VERSION + 1)}
+        if found not in known:
+            raise other_version(found, self.where)
+        return known[found]
+
+    def reach(self) -> Reach:
+        """How far the history goes; in all versions told alike."""
+        with self._told(), self._begin(writes=False) as connection:
+            newest = text("SELECT coalesce(max(seq), 0) FROM events")
+            events = connection.execute(newest).scalar_one()
+            rows = connection.execute(
+                text("SELECT stream, epoch, max(sequence) FROM bundles GROUP BY stream, epoch")
+            ).all()
+        return Reach(int(events), {f"{row[0]} {row[1]}": int(row[2]) for row in rows})
+
+    def carry_out(self, step: Step) -> None:
+        """Do one step and write its version, in one transaction; a second time nothing.
+
+        Raises StoreBusy, NoSpace, StoreError.
+        """
+        if self._files is None:
+            raise StoreError("the ledger is open for reading only", where=self.where)
+        with self._told(), self._begin(writes=True) as connection:
+            if _version(connection, self.where) != str(step.before):
+                return
+            step.carry_out(connection)
+            newer = schema.meta.update().where(schema.meta.c.key == _VERSION)
+            connection.execute(newer.values(value=str(step.before + 1)))
+        self._files.committed(f"ledger version {step.before + 1}")
 
     @contextmanager
     def read(self) -> Iterator[ReadTransaction]:
@@ -179,7 +256,7 @@ class Ledger:
     @contextmanager
     def _begin(self, *, writes: bool) -> Iterator[Connection]:
         with self._engine.connect() as plain:
-            options: dict[str, Any] = {_WRITES: writes}
+            options: dict[str, Any] = {WRITES: writes}
             if self._engine.dialect.name == "postgresql":
                 options["isolation_level"] = "READ COMMITTED" if writes else "REPEATABLE READ"
                 options["postgresql_readonly"] = not writes
@@ -198,19 +275,22 @@ class Ledger:
         try:
             yield
         except SQLAlchemyError as error:
-            _refuse(error, self.where)
+            refuse(error, self.where)
 
 
 def _make_or_check(connection: Connection, where: str) -> None:
     tables = inspect(connection).get_table_names()
     if "meta" in tables:
-        _bring_up(connection, where)
         _check(connection, where)
         return
-    if tables and set(tables) & set(schema.metadata.tables):
-        raise LedgerDamaged("it has tables of a ledger, but no version", where=where)
+    _refuse_headless(tables, where)
     schema.metadata.create_all(connection)
     connection.execute(schema.meta.insert().values(key=_VERSION, value=str(schema.SCHEMA_VERSION)))
+
+
+def _refuse_headless(tables: list[str], where: str) -> None:
+    if set(tables) & set(schema.metadata.tables):
+        raise LedgerDamaged("it has tables of a ledger, but no version", where=where)
 
 
 def _version(connection: Connection, where: str) -> str | None:
@@ -229,135 +309,29 @@ def _version(connection: Connection, where: str) -> str | None:
     return None if found is None else str(found.value)
 
 
-def _lacks_only_tables(version: str | None) -> bool:
-    return (
-        version is not None
-        and version.isdigit()
-        and schema.ADDITIVE_SINCE <= int(version) < schema.SCHEMA_VERSION
-    )
-
-
-def _bring_up(connection: Connection, where: str) -> None:
-    """Add the tables that an older ledger lacks, in the transaction that opens it."""
-    if _lacks_only_tables(_version(connection, where)):
-        schema.metadata.create_all(connection)
-        newest = schema.meta.update().where(schema.meta.c.key == _VERSION)
-        connection.execute(newest.values(value=str(schema.SCHEMA_VERSION)))
-
-
 def _check(connection: Connection, where: str) -> None:
-    version = _version(connection, where)
-    if version == str(schema.SCHEMA_VERSION):
-        return
-    newer = version is not None and version.isdigit() and int(version) > schema.SCHEMA_VERSION
-    remedy = "install the Sluice that wrote it; this one cannot upgrade it"
-    if newer:
+    found = _version(connection, where)
+    if found != str(schema.SCHEMA_VERSION):
+        raise other_version(found, where)
+
+
+def other_version(found: str | None, where: str) -> WrongVersion:
+    """What to say of a ledger of version ``found``."""
+    number = int(found) if found is not None and found.isdigit() else 0
+    if number > schema.SCHEMA_VERSION:
         remedy = "install the newer Sluice that wrote it"
-    elif _lacks_only_tables(version):
-        remedy = "run `sluice status` once: a command that may write brings it up to date"
-    raise WrongVersion(
-        f"the ledger has version {version}, this program reads {schema.SCHEMA_VERSION}",
+    elif number >= OLDEST:
+        remedy = "stop what runs in this zone, then: sluice -z DIR upgrade (it keeps a copy)"
+    else:
+        remedy = "install the Sluice that wrote it; this one cannot upgrade it"
+    return WrongVersion(
+        f"the ledger has version {found}, this program reads {schema.SCHEMA_VERSION}",
         where=where,
         remedy=remedy,
     )
-
-
-def _address(url: str | Path, password: str) -> URL:
-    if isinstance(url, Path) or "://" not in url:
-        return URL.create("sqlite", database=str(url))
-    if url.startswith("sqlite:///"):
-        # Literally: a file name may hold what a URL gives a meaning.
-        return URL.create("sqlite", database=url.removeprefix("sqlite:///"))
-    try:
-        address = make_url(url)
-    except ArgumentError as error:
-        raise ConfigError("the ledger's address cannot be read") from error
-    if address.drivername in ("postgresql", "postgres"):
-        address = address.set(drivername="postgresql+psycopg")
-    if address.get_backend_name() not in ("sqlite", "postgresql"):
-        raise ConfigError(
-            f"the ledger cannot be kept in {address.drivername}",
-            remedy="use sqlite:///PATH or postgresql://USER@HOST/DATABASE",
-        )
-    if password and address.get_backend_name() == "postgresql":
-        address = address.set(password=password)
-    return address
-
-
-def _engine(address: URL, *, read_only: bool) -> Engine:
-    if address.get_backend_name() == "sqlite":
-        return _sqlite(address, read_only=read_only)
-    try:
-        return create_engine(
-            address,
-            pool_pre_ping=True,
-            connect_args={"options": "-c synchronous_commit=on", "connect_timeout": 10},
-        )
-    except (ModuleNotFoundError, NoSuchModuleError) as error:
-        raise ConfigError(
-            "PostgreSQL needs the Python package psycopg, which is not installed",
-            remedy="install Sluice with its extra: pip install 'sluice[postgresql]'",
-        ) from error
-
-
-def _sqlite(address: URL, *, read_only: bool) -> Engine:
-    path = Path(address.database or "").absolute()
-    if not address.database or address.database == ":memory:":
-        raise ConfigError("the ledger must be a file: one in memory would be lost")
-    target = URL.create(
-        "sqlite",
-        database=path.as_uri(),
-        query={"mode": "ro" if read_only else "rwc", "uri": "true"},
-    )
-    engine = create_engine(target, connect_args={"timeout": BUSY_SECONDS})
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # the driver would begin by itself, and too late
-        cursor = connection.cursor()
-        if read_only:
-            cursor.execute("PRAGMA query_only = ON")
-        else:
-            cursor.execute("PRAGMA journal_mode = WAL")
-            cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute("PRAGMA foreign_keys = ON")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get(_WRITES, False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN DEFERRED")
-
-    return engine
 
 
 def _user() -> str:
     with suppress(OSError, KeyError):
         return getpass.getuser()
     return "unknown"
-
-
-def _refuse(error: SQLAlchemyError, where: str) -> NoReturn:
-    """Raise the error that a database's error means to an operator."""
-    said = str(error.orig if isinstance(error, DBAPIError) else error).strip()
-    line = said.splitlines()[0] if said else type(error).__name__
-    if any(words in said for words in ("database is locked", "lock timeout")):
-        raise StoreBusy(
-            f"another process has been writing the ledger for {BUSY_SECONDS} seconds",
-            where=where,
-            remedy="wait for it to end, then try again",
-        ) from error
-    if any(words in said for words in ("disk is full", "No space left")):
-        raise NoSpace(
-            "no space left for the ledger",
-            where=where,
-            remedy="free space on this disk or enlarge it, then run the same command again",
-        ) from error
-    if any(words in said for words in ("malformed", "not a database", "corrupt")):
-        raise LedgerDamaged(
-            line, where=where, remedy="keep a copy, then restore the ledger from a backup"
-        ) from error
-    remedy = ""
-    if "unable to open database file" in said:
-        remedy = "check that the file is there and that this user may write in its folder"
-    raise StoreError(f"the ledger failed: {line}", where=where, remedy=remedy) from error

@@ -1,4 +1,6 @@
-"""The tables of the ledger, version 2. (Version 1 had no wants.)
+"""The tables of the ledger, version 2.
+
+A change of them is a new ``SCHEMA_VERSION`` and a step in ``store.ledger.steps``.
 
 Times are RFC 3339 text in UTC, so that they read and sort alike in every database.
 Structured values are canonical JSON text. What may be long and comes from outside
@@ -21,9 +23,6 @@ from sqlalchemy import (
 )
 
 SCHEMA_VERSION = 2
-
-ADDITIVE_SINCE = 1
-"""Ledgers from this version on differ from the present one only in tables that they lack."""
 
 metadata = MetaData()
 

@@ -412,7 +412,10 @@ def test_the_seam_is_told_of_a_commit(url: str) -> None:
 
 
 @pytest.mark.parametrize("opening", ["write", "read"])
-@pytest.mark.parametrize(("version", "remedy"), [("999", "newer Sluice"), ("0", "upgrade")])
+@pytest.mark.parametrize(
+    ("version", "remedy"),
+    [("999", "newer Sluice"), ("1", "sluice -z DIR upgrade"), ("0", "cannot upgrade")],
+)
 def test_another_version_is_refused(
     url: str, ledger: Ledger, version: str, remedy: str, opening: str
 ) -> None:
@@ -425,23 +428,6 @@ def test_another_version_is_refused(
     with pytest.raises(errors.WrongVersion) as caught:
         opener()
     assert remedy in caught.value.remedy
-
-
-def test_a_ledger_that_lacks_only_tables_gets_them(url: str, ledger: Ledger) -> None:
-    with ledger.write() as tx:
-        tx.set_meta("zone", "inside")
-    ledger.close()
-    sql(url, "DROP TABLE wants")
-    sql(url, "UPDATE meta SET value = '1' WHERE key = 'schema_version'")
-    with pytest.raises(errors.WrongVersion) as caught:
-        Ledger.open_read_only(url)
-    assert "brings it up to date" in caught.value.remedy
-    again = Ledger.open(url, Seam())
-    with again.write() as tx:
-        assert tx.get_meta("zone") == "inside"
-        tx.add_wants([("central", "g:a:1", 1)])
-    again.close()
-    Ledger.open_read_only(url).close()
 
 
 def test_wants_are_counted_and_the_least_asked_for_go_first(ledger: Ledger, clock: Clock) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from manifests import errors
-from store.ledger import Ledger, engine
+from store.ledger import Ledger, connect
 from store.seam import Seam
 
 
@@ -42,7 +42,7 @@ def test_a_dead_server_is_named_without_its_password() -> None:
 def test_a_writer_that_waits_too_long_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(connect, "BUSY_SECONDS", 0.1)
     ledger = Ledger.open(tmp_path / "ledger.sqlite", Seam())
     other = sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

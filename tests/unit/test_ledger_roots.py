@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-from sqlalchemy import create_engine, text
-
 from manifests.digest import Digest, sha256_of
-from manifests.errors import WrongVersion
-from store.ledger import Ledger, schema
+from store.ledger import Ledger
 from store.records import Closure, Fetched, RootKind
 from store.seam import Seam
 
@@ -66,25 +62,3 @@ def test_files_and_closures_are_remembered(tmp_path: Path) -> None:
         assert tx.all_fetched("r") == [newer]
         assert tx.closures("r") == {}
     ledger.close()
-
-
-def test_an_older_ledger_gets_the_tables_that_it_lacks(tmp_path: Path) -> None:
-    path = tmp_path / "l.sqlite"
-    Ledger.open(path, Seam()).close()
-    engine = create_engine(f"sqlite:///{path}")
-    with engine.begin() as connection:
-        for table in ("roots", "fetched", "closures"):
-            connection.execute(text(f"DROP TABLE {table}"))
-        connection.execute(text("UPDATE meta SET value = '1' WHERE key = 'schema_version'"))
-        connection.execute(text("INSERT INTO meta VALUES ('kept', 'yes')"))
-    with pytest.raises(WrongVersion) as caught:
-        Ledger.open_read_only(path)
-    assert "sluice status" in caught.value.remedy
-    ledger = Ledger.open(path, Seam())
-    with ledger.write() as tx:
-        tx.add_roots("r", RootKind.CAPTURED, ["a.jar"])
-        assert tx.get_meta("kept") == "yes"
-        assert tx.get_meta("schema_version") == str(schema.SCHEMA_VERSION)
-    ledger.close()
-    Ledger.open_read_only(path).close()
-    engine.dispose()

@@ -87,7 +87,7 @@ else
         --find-links wheels --require-hashes -r requirements.txt
     cp requirements.txt "$new/requirements.txt"
     cp -r docs "$new/docs"
-    cp alerts.yml "$new/alerts.yml"
+    cp alerts.yml grafana.json "$new/"
     touch "$new/complete"
     sync -f "$new"
     # What the new version cannot work with is found before anything is switched to it.

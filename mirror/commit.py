@@ -12,6 +12,7 @@ from manifests.zone import model as zone
 from mirror.attempts import Built
 from mirror.report import printable
 from mirror.settings import Settings
+from store.adopted import settle_adopted
 from store.ledger import ReadTransaction, WriteTransaction
 from store.records import AcceptedMissing, Hold, StoredSnapshot
 from store.store import Store
@@ -169,6 +170,7 @@ class Committer:
                 serials = [stored.snapshot.serial for stored in old]
                 tx.event("snapshots.dropped", repository=self._name, serials=serials[:100])
             self._remember(tx, built, settings)
+            settle_adopted(tx, self._name)
             if tx.hold(self._hold_key) is not None:
                 self._release(tx)
         return snapshot

@@ -18,6 +18,7 @@ from mirror.source import Source
 from mirror.transport import Transport
 from mirror.whole import RsyncSource
 from mirror.workcopy import Mark, WorkCopy
+from store.adopted import adopted
 from store.store import Store
 
 
@@ -35,9 +36,8 @@ def open_source(
     """
     copy = WorkCopy(store.folder / "work" / repository.name, store.files)
     http = repository.upstream.transport == "http"
-    whole = not http and not format_named(repository.format).selects(spec_of(repository))
     with copy.locked() as lock:
-        if whole:
+        if copied_whole(repository):
             yield _whole(store, repository, settings, progress, pause, copy, lock)
             return
         folder = copy.folder / "partial"
@@ -65,6 +65,13 @@ def open_source(
             transport.close()
 
 
+def copied_whole(repository: zone.Repository) -> bool:
+    """Whether rsync keeps a copy of the whole upstream."""
+    if repository.upstream.transport == "http":
+        return False
+    return not format_named(repository.format).selects(spec_of(repository))
+
+
 def _whole(
     store: Store,
     repository: zone.Repository,
@@ -75,6 +82,9 @@ def _whole(
     lock: int,
 ) -> RsyncSource:
     previous = settings.previous
+    with store.ledger.read() as tx:
+        taken = adopted(tx, repository.name) if previous is None else None
+    before = taken.tree if taken else None if previous is None else previous.snapshot.tree
     return RsyncSource(
         store,
         copy,
@@ -82,7 +92,7 @@ def _whole(
         repository.connection,
         repository.format,
         lock=lock,
-        previous=None if previous is None else store.tree(previous.snapshot.tree),
+        previous=None if before is None else store.tree(before),
         expected=None if previous is None else Mark(previous.snapshot.tree, settings.fingerprint),
         settings=settings.fingerprint,
         progress=progress,

@@ -23,6 +23,7 @@ Command = Callable[[argparse.Namespace], int]
 _COMMANDS = {
     "init": ("init", "make a zone: keys, store and a commented zone.yaml"),
     "sync": ("mirroring", "mirror upstreams into new snapshots"),
+    "adopt": ("adopting", "take the files of an existing mirror, so that they need not be fetched"),
     "capture": ("capturing", "run a build and keep all that it asks for"),
     "roots": ("capturing", "what is asked of a repository"),
     "pack": ("bundles", "seal what changed into the next bundle"),

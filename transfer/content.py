@@ -146,7 +146,8 @@ def gather(store: Store, base: Base, content: Content, batch: BlobBatch | None) 
         if any(before is None or before.tree != row.tree for before in old):
             changed.append((row, old))
     for row, old in changed:
-        stored = _stored_tree(store, row, old, batch)
+        sure = [None if b is None or b.tree in base.adopted else b for b in old]
+        stored = _stored_tree(store, row, sure, batch)
         deltas += [blob.stored for blob in stored if blob.codec == TREE_DELTA]
         content.add(stored)
     for row, old in changed:

@@ -165,7 +165,8 @@ def pack(
                     raise
             digest, size = batch.put_bytes(encode_parts(table))
             manifest = replace(manifest, part_table=TextRef(digest, size))
-        _keep(store, manifest, id, deltas, room, _series(base, manifest, wish, roots, more=more))
+        series = _series(base, manifest, wish, roots, more=more)
+        _keep(store, manifest, id, own_root(roots).epoch, deltas, room, series)
     return Draft(
         id,
         stream.name,
@@ -321,6 +322,7 @@ def _keep(
     store: Store,
     manifest: Manifest,
     draft: str,
+    epoch: int,
     deltas: list[Digest],
     room: Room,
     series: Series | None,
@@ -336,6 +338,7 @@ def _keep(
             draft,
             {
                 "deltas": [str(digest) for digest in deltas],
+                "epoch": epoch,
                 "head": room.heads.full,
                 "manifest": manifest.encode().decode("ascii"),
                 "series": series and series.to_json(),

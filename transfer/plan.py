@@ -14,6 +14,7 @@ from manifests.state import StateRow, StateTable
 from store.ledger import ReadTransaction
 from store.records import BundleRecord
 from store.store import Store
+from transfer.assumed import assumed, assumed_rows, laid_over
 from transfer.series import Series, open_series
 
 
@@ -33,6 +34,9 @@ class Base:
     """States every one of which has what need not cross; mostly ``tables``."""
     series: Series | None = None
     """The unfinished series that this bundle goes on with."""
+    adopted: frozenset[Digest] = frozenset()
+    """Trees of the base that no bundle brought: what they name need not cross, but the
+    inside may not have their text."""
     forced: bool = False
     """It crosses even if the state is the newest released one."""
 
@@ -105,7 +109,8 @@ def choose_base(
     ``resend_window`` bundles, but row by row never behind the floor that was
     last promised (the inside may have forgotten it), and never a tree that this
     store no longer has. A new epoch starts without a base, since it is declared
-    when what the inside holds is in doubt. A series goes on from its own base.
+    when what the inside holds is in doubt. A series goes on from its own base. What the
+    inside adopted (``transfer.assumed``) is the base of its repository, but for a full bundle.
 
     Raises UsageError for ``since`` if there is no such bundle.
     """
@@ -124,6 +129,11 @@ def choose_base(
     else:
         series = open_series(store, tx, stream, epoch)
         tables = series.tables if series else _window(store, state, past, newest)
+    adopted: dict[str, StateRow] = {}
+    if series is None and not wish.full:
+        adopted = assumed_rows(store, assumed(tx, stream), state, wish.only)
+    if adopted:
+        tables = tuple(laid_over(table, adopted) for table in tables or (StateTable(()),))
     held = tables
     if wish.only and newest is not None:
         tables = tuple(
@@ -136,7 +146,8 @@ def choose_base(
         newest,
         held,
         series,
-        forced=wish.full or wish.since is not None,
+        frozenset(row.tree for row in adopted.values()),
+        forced=wish.full or wish.since is not None or bool(adopted),
     )
 
 

@@ -29,6 +29,7 @@ from manifests.formats.base import Severity
 from manifests.state import Snapshot, StateRow
 from manifests.tree import parse
 from manifests.zone import InsideStream
+from store.adopted import let_go_adopted
 from store.ledger import ReadTransaction
 from store.records import Hold, Publication, StoredSnapshot
 from store.store import Store
@@ -285,6 +286,7 @@ class Publisher:
             if made:
                 tx.publish(made)
             for publication in made:
+                let_go_adopted(tx, publication.repository)
                 tx.event(
                     "publication",
                     self.stream.name,

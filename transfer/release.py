@@ -19,6 +19,7 @@ from manifests.errors import ConfigError, HeldError, StoreError, Unsigned, Usage
 from manifests.roots import TrustedRoot, verify_release
 from store.records import BundleRecord, DraftRecord
 from store.store import Store
+from transfer.assumed import relied_on
 from transfer.outgoing import Outgoing, let_go
 from transfer.pack import unpin_draft
 from transfer.plan import own_root, released, with_content
@@ -82,7 +83,7 @@ def _prepare(store: Store, record: DraftRecord, epoch: int, now: datetime) -> _P
     newest = next(iter(bundles), None)
     number = 1 if newest is None else newest.sequence + 1
     previous = None if newest is None else newest.manifest
-    if manifest.base.rows and not with_content(bundles):
+    if _of_earlier_epoch(record, manifest, epoch, bundles):
         raise UsageError(
             "a new epoch began after this draft was packed",
             where=record.id,
@@ -106,6 +107,16 @@ def _prepare(store: Store, record: DraftRecord, epoch: int, now: datetime) -> _P
     prepared = _Prepared(manifest, manifest.encode(), None)
     _remember(store, record, prepared)
     return prepared
+
+
+def _of_earlier_epoch(
+    record: DraftRecord, manifest: Manifest, epoch: int, bundles: list[BundleRecord]
+) -> bool:
+    """Whether it was packed before the epoch began, so that its base counts for nothing."""
+    packed = record.data.get("epoch")
+    if isinstance(packed, int):
+        return packed != epoch and bool(manifest.base.rows)
+    return bool(manifest.base.rows) and not with_content(bundles)
 
 
 def _remember(store: Store, record: DraftRecord, prepared: _Prepared) -> None:
@@ -164,6 +175,7 @@ def _commit(
         unpin_draft(tx.unpin, record.stream, record.id)
         note_series(tx, bundle, record.data.get("series"))
         let_go(tx, bundle, resend_window)
+        relied_on(tx, outgoing.manifest)
     return bundle
 
 

@@ -17,6 +17,7 @@ from typing import NoReturn
 from manifests.errors import SluiceError, UsageError
 from sluice import __version__, stopping
 from sluice.errors import report
+from sluice.examples import explain
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -106,6 +107,7 @@ def parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
             commands.add_parser(name, help=text)
     for name in sorted(names):
         import_module(f"sluice.commands.{name}").register(commands)
+    explain(top)
     return top
 
 
@@ -120,6 +122,15 @@ def _called(words: Sequence[str]) -> str | None:
     return None
 
 
+def _told(error: OSError) -> SluiceError:
+    """A file that is not there or may not be touched; a traceback would say less."""
+    return SluiceError(
+        error.strerror or str(error),
+        where=os.fsdecode(error.filename),
+        remedy="see that it is there, mounted, and that the account of the zone may use it",
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     stopping.heed()
@@ -132,9 +143,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except SluiceError as error:
             report(error)
             return error.exit_code
-        except Exception:
+        except Exception as error:
             stopping.check()  # what unwinding itself broke is no failure either
-            raise
+            if not (isinstance(error, OSError) and error.filename):
+                raise
+            report(_told(error))
+            return 1
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)
         return 130

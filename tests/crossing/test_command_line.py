@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from sluice.cli import parser
-from tests.support.drive import Done, Upstream, pair, program, sluice
+from sluice.examples import EXAMPLES
+from tests.support.drive import Done, Outside, Upstream, pair, program, sluice
 
 
 def commands(top: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> Iterator[list[str]]:
@@ -29,6 +31,47 @@ def test_every_command_explains_itself(words: list[str]) -> None:
     assert done.out.startswith(f"usage: sluice {words[0]}") or "usage: sluice" in done.out
     assert len(done.out.splitlines()) >= 3
     assert done.err == ""
+
+
+def test_every_example_is_one_that_the_program_takes() -> None:
+    top = parser()
+    known = {" ".join(words) for words in commands(top)}
+    assert set(EXAMPLES) <= known
+    for lines in EXAMPLES.values():
+        for line in lines:
+            call = line.split("  ")[0]
+            assert callable(top.parse_args(shlex.split(call)[1:]).command)
+            assert len(line) <= 90
+
+
+def test_help_says_what_a_command_does_and_shows_a_call() -> None:
+    text = sluice("trust", "renew", "--help").out
+    assert "A new root version with a later expiry." in text
+    assert "example:\n  sluice trust renew --root-key-to" in text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("trust", "export", "gone/root.json"),
+        ("trust", "renew", "--root-key-to", "zone.yaml/x"),
+        ("metrics", "gone/metrics.prom"),
+    ],
+    ids=" ".join,
+)
+def test_a_folder_that_is_not_mounted_is_told_in_words(
+    tmp_path: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = Outside.make(tmp_path / "OUT")
+    monkeypatch.chdir(out.folder)
+    refused(out.sluice(*words, expect=None))
+
+
+def test_a_root_key_that_cannot_be_written_leaves_room_for_another_try(tmp_path: Path) -> None:
+    (tmp_path / "medium").write_text("not a folder")
+    words = ("init", "outside", tmp_path / "OUT", "--root-key-to")
+    refused(sluice(*words, tmp_path / "medium", expect=1))
+    sluice(*words, tmp_path / "rootkey")
 
 
 def test_help_names_the_exit_codes_and_the_path() -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from manifests.digest import Digest
 from manifests.errors import MalformedIndex
+from manifests.formats import format_named
 from manifests.formats.base import Before, Problem, Severity, Signed, Signer, Spec
 from manifests.tree import Entry, check_path
 from store.blobs import BlobBatch
@@ -83,6 +84,8 @@ def signatures(
         store, "signed", format_name, spec, tree, packages=packages, limits=limits or Limits()
     )
     found: list[Signed] = []
+    if not format_named(format_name).does(job.op):
+        return found
 
     def take(said: Said) -> None:
         if isinstance(said, Signed):
@@ -142,6 +145,8 @@ def _derived(job: Job, batch: BlobBatch) -> tuple[bool, _Changes]:
     """Whether the rest of the previous overlay stays; what else there is, or is no more."""
     changes: _Changes = {}
     rest = False
+    if not format_named(job.format).does(job.op):
+        return rest, changes
 
     def take(said: Said) -> None:
         nonlocal rest

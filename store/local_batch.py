@@ -14,7 +14,6 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -316,6 +315,9 @@ def _all(act: Callable[[_T], None], items: list[_T]) -> None:
         for item in items:
             act(item)
         return
+    # Loaded when it is needed: a confined child only reads.
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(min(_SYNCERS, len(items))) as pool:
         for _ in pool.map(act, items):
             pass

@@ -56,21 +56,19 @@ class Spec:
 class Wanted:
     """One file that a crawl asks for.
 
-    ``path`` is where it goes in the tree. ``url`` is a URL reference (already
-    percent-encoded), relative to the upstream or absolute; when it is empty, the
-    mirror percent-encodes the path. ``digests`` and ``size`` (bytes) are
-    promises from an index: the mirror verifies them and, when it holds the
-    bytes already, asks nobody. ``limit`` caps the size of a file without a
-    promise. ``parse``: the crawl reads the body. ``keep`` False: only for
-    parsing, not part of the tree. ``required`` False: its absence is told to
-    the crawl and is no failure. ``volatile``: the same URL may change (an index);
-    such files are fetched with conditional requests. ``confirm``: the whole copy
-    stands on this file, so after everything else has arrived the mirror asks for
-    it once more, and other bytes than the first time (or its coming or going)
-    mean that the copy is torn. ``late``: nothing else follows from the body, so although it is
-    parsed it is fetched with the bulk. ``alone``: the rest of the copy stands without this file,
-    so an upstream that fails to give it, or gives other bytes than promised, is told to the crawl
-    (``Refused``) and holds nothing else. ``note`` is the crawl's own and comes back in ``feed``.
+    ``path`` is where it goes in the tree. ``url`` is a URL reference (already percent-encoded),
+    relative to the upstream or absolute; when it is empty, the mirror percent-encodes the path.
+    ``digests`` and ``size`` (bytes) are promises from an index: the mirror verifies them and, when
+    it holds the bytes already, asks nobody. ``limit`` caps the size of a file without a promise.
+    ``parse``: the crawl reads the body. ``keep`` False: only for parsing, not part of the tree.
+    ``required`` False: its absence is told to the crawl and is no failure. ``volatile``: the same
+    URL may change (an index); such files are fetched with conditional requests. ``confirm``: the
+    whole copy stands on this file, so after everything else has arrived the mirror asks for it
+    once more, and other bytes than the first time (or its coming or going) mean that the copy is
+    torn. ``late``: nothing else follows from the body, so although it is parsed it is fetched with
+    the bulk. ``alone``: the rest of the copy stands without this file, so an upstream that fails
+    to give it, or gives other bytes than promised, is told to the crawl (``Refused``) and holds
+    nothing else. ``note`` is the crawl's own and comes back in ``feed``.
     """
 
     path: str
@@ -309,6 +307,9 @@ class Format(Protocol):
     def name(self) -> str:
         """Lower-case word; also the URL prefix."""
 
+    def does(self, work: str) -> bool:
+        """Whether it has anything to do for ``facts``, ``signed`` or ``derive``; else nobody asks."""
+
     def crawl(self, spec: Spec, previous: TreeView | None) -> Crawl: ...
 
     def selects(self, spec: Spec) -> bool:
@@ -349,6 +350,10 @@ class StaticFormat:
 
     name = "static"
     mergeable = False
+
+    def does(self, work: str) -> bool:
+        """Whatever a format has of its own, instead of what stands here."""
+        return getattr(type(self), work) is not getattr(StaticFormat, work)
 
     def selects(self, spec: Spec) -> bool:
         return spec.filtered

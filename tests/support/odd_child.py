@@ -117,7 +117,6 @@ class OddFormat(StaticFormat):
             yield "../../etc/passwd", b"x"
 
 
-formats.FORMATS["odd"] = OddFormat
-
 if __name__ == "__main__":
+    formats.FORMATS["odd"] = OddFormat
     sys.exit(confined.main())

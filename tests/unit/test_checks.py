@@ -11,12 +11,20 @@ import pytest
 
 from manifests import errors
 from manifests.digest import Digest
+from manifests.formats import FORMATS
 from manifests.formats.base import Problem, Severity, Signed, Spec
 from manifests.tree import Entry
 from store.checks import Limits, check_tree, derive_overlay, private_files, signatures
 from store.store import Store
+from tests.support import odd_child
 
-ODD = Limits(cpu=20, program="tests.support.odd_child")
+ODD = Limits(cpu=20, program=odd_child.__name__)
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parent asks a format what it does before it starts a child."""
+    monkeypatch.setitem(FORMATS, "odd", odd_child.OddFormat)
 
 
 @pytest.fixture

@@ -24,7 +24,6 @@ from manifests.formats.base import (
 )
 from manifests.formats.maven.check import check
 from manifests.formats.maven.contents import holds
-from manifests.formats.maven.crawl import MavenCrawl
 from manifests.formats.maven.derive import derive
 from manifests.formats.maven.layout import METADATA, Artifact, checksum_of, coordinates, locate
 from manifests.formats.maven.merge import merge
@@ -52,6 +51,9 @@ class MavenFormat(StaticFormat):
         return spec.filtered or "roots" in spec.options
 
     def crawl(self, spec: Spec, previous: TreeView | None) -> Crawl:
+        # Loaded when it is needed: only the mirror crawls, and it starts seldom.
+        from manifests.formats.maven.crawl import MavenCrawl
+
         return MavenCrawl(spec, previous)
 
     def check(self, spec: Spec, view: TreeView) -> Iterable[Problem]:

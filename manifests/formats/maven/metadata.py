@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from xml.sax.saxutils import escape
+from html import escape
 
 from manifests.formats import xmlstream
 from manifests.formats.maven.layout import is_snapshot
@@ -126,7 +126,7 @@ def _build(build: Build) -> list[str]:
 
 
 def _element(depth: int, name: str, text: str) -> str:
-    return f"{'  ' * depth}<{name}>{escape(text)}</{name}>"
+    return f"{'  ' * depth}<{name}>{escape(text, quote=False)}</{name}>"
 
 
 @dataclass(slots=True)

@@ -20,10 +20,8 @@ from manifests.formats.base import (
 )
 from manifests.formats.oci.answer import answer, holds
 from manifests.formats.oci.check import check
-from manifests.formats.oci.crawl import OciCrawl
 from manifests.formats.oci.derive import derive
 from manifests.formats.oci.layout import Folder, locate, split_reference
-from manifests.formats.oci.signing import signed
 
 
 class OciFormat(StaticFormat):
@@ -36,6 +34,9 @@ class OciFormat(StaticFormat):
         return True
 
     def crawl(self, spec: Spec, previous: TreeView | None) -> Crawl:
+        # Loaded when it is needed: checks and the server do not need it.
+        from manifests.formats.oci.crawl import OciCrawl
+
         return OciCrawl(spec, previous)
 
     def check(self, spec: Spec, view: TreeView) -> Iterable[Problem]:
@@ -43,6 +44,8 @@ class OciFormat(StaticFormat):
 
     def signed(self, spec: Spec, view: TreeView, *, packages: bool) -> Iterable[Signed]:
         """cosign's signatures; an image has no packages of its own."""
+        from manifests.formats.oci.signing import signed
+
         return signed(view)
 
     def derive(

@@ -23,7 +23,6 @@ from manifests.formats.base import (
     TreeView,
 )
 from manifests.formats.yum.check import check
-from manifests.formats.yum.crawl import YumCrawl
 from manifests.formats.yum.layout import (
     DERIVED_FACTS,
     UPSTREAM_REPOMD,
@@ -45,6 +44,9 @@ class YumFormat(StaticFormat):
         return spec.filtered or spec.metadata == "derived"
 
     def crawl(self, spec: Spec, previous: TreeView | None) -> Crawl:
+        # Loaded when it is needed: only the mirror crawls, and it starts seldom.
+        from manifests.formats.yum.crawl import YumCrawl
+
         return YumCrawl(spec)
 
     def facts(self, spec: Spec, view: TreeView) -> Iterable[tuple[str, bytes]]:

@@ -39,6 +39,7 @@ _COMMANDS = {
     "restore": ("backing", "make the zone that -z names, which must not exist, from a backup"),
     "upgrade": ("upgrading", "bring an older zone to this version; a copy is kept"),
     "status": ("status", "streams, repositories, holds and warnings"),
+    "check": ("checking", "whether the zone has what it needs, with the remedy for each fault"),
     "notices": ("notices", "messages about holds, by syslog and webhook: how they do, send, test"),
     "metrics": ("metrics", "figures for Prometheus, as text"),
     "snapshots": ("history", "the snapshots of a repository"),

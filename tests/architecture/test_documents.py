@@ -10,6 +10,7 @@ from manifests import errors
 from manifests.formats.base import Spec, StaticFormat
 from manifests.zone import ZoneKind, commented_example, common, inside, outside
 from sluice import cli, metrics
+from sluice.health.checks import CHECKS
 from tests.architecture.project import ROOT, code_in, documents, first_cells, modules, section
 from tests.architecture.test_calls import choices
 
@@ -122,6 +123,11 @@ def test_every_alert_has_its_entry_and_no_other() -> None:
         word for cell in first_cells(section(OPERATIONS, "## Holds")) for word in code_in(cell)
     }
     assert kinds and kinds <= holds
+
+
+def test_every_check_of_a_zone_is_documented_and_no_other() -> None:
+    cells = first_cells(section(OPERATIONS, "### Checking a zone"))
+    assert [word for cell in cells for word in code_in(cell)] == [name for name, _ in CHECKS]
 
 
 def test_every_kind_of_hold_is_documented() -> None:

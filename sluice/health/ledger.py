@@ -1,0 +1,24 @@
+"""The ledger: readable, of this version, and its newest events unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from manifests.errors import SluiceError
+from sluice.health.finding import Finding, ok, problem
+from sluice.health.site import Site
+
+_REMEDY = "keep a copy of it, then restore a backup; see docs/operations.md, Backups"
+
+
+def ledger(site: Site) -> Iterator[Finding]:
+    """Opens it as `status` would; PostgreSQL has ten seconds to answer."""
+    where = site.zone.ledger.url or str(site.folder / "ledger.sqlite")
+    try:
+        with site.open_store() as store, store.ledger.read() as tx:
+            number, _ = tx.event_head()
+            tx.holds()
+    except SluiceError as error:
+        yield problem(error.where or where, error.what, error.remedy or _REMEDY)
+        return
+    yield ok(where, f"readable and of this version; {number} events")

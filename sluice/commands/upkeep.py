@@ -11,6 +11,7 @@ from cds.aside import remove_older
 from manifests.units import format_bytes, parse_duration
 from manifests.zone import InsideZone, OutsideZone
 from sluice.context import Context
+from sluice.notices.deliver import tell_afterwards
 from sluice.progress import Progress
 from sluice.text import plural, table
 from store.gc import collect
@@ -47,6 +48,8 @@ def verify_store(options: argparse.Namespace) -> int:
     progress = Progress("verifying")
     result = verify(context.store, repair=options.repair, progress=progress.reach)
     progress.done()
+    if options.repair:
+        tell_afterwards(context)
     print(
         f"{plural(result.blobs, 'blob')}, {format_bytes(result.bytes)};"
         f" {plural(result.trees, 'tree')}; {plural(result.events, 'event')}"

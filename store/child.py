@@ -253,6 +253,14 @@ def _crash(status: int, said: str, job: Job) -> FormatError:
             where=job.spec.name,
             remedy="look at what the upstream published; a hostile index looks like this",
         )
+    if "FIPS SELFTEST" in said:
+        return MalformedIndex(
+            "its packages cannot be read in FIPS mode here: the OpenSSL in createrepo_c's wheel"
+            " refuses to work without a libcrypto.so.1.1 of the system",
+            where=job.spec.name,
+            remedy="mirror the repository whole, so that its own metadata is served; see"
+            " docs/operations.md, FIPS mode",
+        )
     how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
     return MalformedIndex(
         f"reading it crashed: the child process {how}" + (f" ({shown})" if shown else ""),

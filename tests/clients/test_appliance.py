@@ -4,32 +4,54 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
-import sys
+import tarfile
+import zipfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 
 from tests.support import tools
+from tests.support.dist import build_archive
+from tests.support.drive import ROOT
 from tests.support.systemd import Machine
 from tests.support.zones import Zones
 
-ROOT = Path(__file__).resolve().parents[2]
+RHEL_8 = 28
+"""The minor version of its glibc 2."""
 AS_SLUICE = "setpriv --reuid sluice --regid sluice --init-groups"
 
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built in a copy of the checkout, so that nothing is left in it."""
-    folder = tmp_path_factory.mktemp("dist") / "checkout"
-    ignored = shutil.ignore_patterns(".*", "dist", "build", "*.egg-info", "__pycache__")
-    shutil.copytree(ROOT, folder, ignore=ignored)
-    shutil.copytree(ROOT / ".ci", folder / ".ci")
-    tools.run([folder / ".ci" / "dist", Path(sys.executable).parent], cwd=folder, timeout=300)
-    [found] = (folder / "dist").glob("*.tar.gz")
-    return found
+    return build_archive(tmp_path_factory.mktemp("dist") / "checkout")
+
+
+def test_its_wheels_fit_rhel_8(archive: Path) -> None:
+    """By their names, and by the versions of glibc's symbols that their libraries ask for."""
+    with tarfile.open(archive) as packed:
+        wheels = [packed.extractfile(m) for m in packed if m.name.endswith(".whl")]
+        assert len(wheels) > 20
+        for wheel in wheels:
+            assert wheel is not None
+            with zipfile.ZipFile(wheel) as members:
+                for name in members.namelist():
+                    if name.endswith("/WHEEL"):
+                        tags = re.findall(rb"(?m)^Tag: \S+-(\S+)$", members.read(name))
+                        assert any(_fits(tag.decode()) for tag in tags), (name, tags)
+                    elif ".so" in PurePath(name).name:
+                        asked = re.findall(rb"GLIBC_2\.([0-9]+)", members.read(name))
+                        assert max(map(int, asked), default=0) <= RHEL_8, name
+
+
+def _fits(tag: str) -> bool:
+    found = re.match(r"manylinux_2_([0-9]+)_", tag)
+    return (
+        tag == "any"
+        or tag.startswith("manylinux2014_")
+        or (found is not None and int(found[1]) <= RHEL_8)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -49,17 +71,23 @@ def zones(tmp_path_factory: pytest.TempPathFactory) -> Zones:
     return Zones(folder / "zones", {"tools": upstream})
 
 
-def cross(zones: Zones, machine: Machine, content: str) -> None:
+def cross(zones: Zones, machine: Machine, content: str, then: str = "true") -> str:
+    """Mirror a change outside and put the parts into the machine's inbox.
+
+    ``then`` runs there at once; what it printed is returned.
+    """
     (zones.folder.parent / "vendor" / "a.txt").write_text(content)
     for words in (["sync"], ["pack"], ["send"]):
         zones.out(*words)
+    said = ""
     for part in sorted((zones.outside / "outbox").iterdir()):
         machine.copy(part, f"/var/lib/sluice/hq/inbox/.{part.name}")
-        machine.run(
+        said += machine.run(
             f"cd /var/lib/sluice/hq/inbox && chown sluice: .{part.name}"
-            f" && mv .{part.name} {part.name}"
-        )
+            f" && mv .{part.name} {part.name} && {then}"
+        ).stdout
         part.unlink()
+    return said
 
 
 def served(machine: Machine, content: str) -> None:
@@ -124,12 +152,74 @@ def test_it_survives_what_happens_to_services(machine: Machine, zones: Zones) ->
     served(machine, "first")
 
 
+def test_it_is_stopped_in_the_middle_of_an_import(machine: Machine, zones: Zones) -> None:
+    many = zones.folder.parent / "vendor" / "many"
+    many.mkdir()
+    for turn in range(3):
+        for number in range(1500):
+            (many / f"{number}").write_text(f"{turn} {number}")
+        said = cross(
+            zones, machine, f"many{turn}",
+            "cd ../blobs && for pause in $(seq 3000); do"
+            " ! find .tmp -type f | grep -q . || break; sleep 0.01; done;"
+            " systemctl stop sluice@hq; systemctl show -P Result sluice@hq;"
+            " ps -o pid= -u sluice || true",
+        )  # fmt: skip
+        assert said.split() == ["success"], "it was killed, or left something behind"
+        live = json.loads(
+            machine.run(f"{AS_SLUICE} sluice -z /var/lib/sluice/hq status --json || true").stdout
+        )["repositories"]["tools"]["publication"]["serial"]
+        machine.run("systemctl start sluice@hq")
+        served(machine, f"many{turn}")
+        if live < turn + 2:
+            return
+    raise AssertionError("every import had ended before it could be stopped")
+
+
+OUTSIDE = """
+cd /srv && mkdir vendor && head -c 3000000 /dev/urandom > vendor/large.bin
+setpriv --reuid sluice --regid sluice --init-groups sluice \\
+    init outside /var/lib/sluice/out --stream hq > /dev/null
+cat > /var/lib/sluice/out/zone.yaml <<'end'
+zone: outside
+reserve_free: 1MiB
+repositories:
+  tools: {format: files, upstream: "file:///srv/vendor", bandwidth: 64KiB, schedule: "0 3 * * *"}
+streams: {hq: {carrier: file, outbox: outbox}}
+end
+cat > overdue.py <<'end'
+from datetime import UTC, datetime
+from pathlib import Path, PurePath
+from sluice.running.history import note
+from store.store import Store
+with Store.open(Path("/var/lib/sluice/out")) as store:
+    then = datetime(2026, 1, 1, tzinfo=UTC)
+    note(store, "sync tools", then, then, 0)
+end
+"""
+OVERDUE = f"{AS_SLUICE} /opt/sluice/current/bin/python /srv/overdue.py"
+
+
+def test_an_outside_is_stopped_in_the_middle_of_a_sync(machine: Machine) -> None:
+    machine.run(f"{OUTSIDE} {OVERDUE} && systemctl start sluice@out")
+    machine.until("find /var/lib/sluice/out/work -name '.large.bin.*' | grep .")
+    said = machine.run(
+        "systemctl stop sluice@out; systemctl show -P Result sluice@out; pgrep -x rsync || true"
+    ).stdout
+    assert said.split() == ["success"]
+    machine.run(f"sed -i 's/bandwidth: 64KiB, //' /var/lib/sluice/out/zone.yaml && {OVERDUE}")
+    machine.run("systemctl start sluice@out")
+    machine.until("ls /var/lib/sluice/out/outbox/*.tar")
+    machine.run("systemctl stop sluice@out")
+
+
 def test_an_upgrade_brings_older_zones_along_and_back(machine: Machine, zones: Zones) -> None:
     """The same archive with another version number stands for the next release."""
     machine.run(
         "cp -r /srv/archive /srv/next && cd /srv/next && echo 9.9.9 > VERSION &&"
         " find . -type f ! -name SHA256SUMS | LC_ALL=C sort | xargs sha256sum > SHA256SUMS"
     )
+    before = machine.run("curl -fsS http://127.0.0.1:8080/files/tools/a.txt").stdout
     machine.copy(ROOT / "tests" / "support" / "oldledger.py", "/srv/oldledger.py")
     machine.run(
         "systemctl stop sluice@hq && cd /srv && /opt/sluice/current/bin/python -c"
@@ -152,7 +242,7 @@ def test_an_upgrade_brings_older_zones_along_and_back(machine: Machine, zones: Z
         f" --back {copy[1]} && {back[0]} && systemctl start sluice@hq"
     )
     # The older program is of the same code here: its unit has upgraded the zone again.
-    served(machine, "first")
+    served(machine, before)
     machine.run("systemctl stop sluice@hq")
     assert machine.run("systemctl show -P Result sluice@hq").stdout.strip() == "success"
 

@@ -21,6 +21,7 @@ from sluice.health.service import service
 from sluice.health.site import Site
 from sluice.health.space import space
 from sluice.health.upstreams import upstreams
+from sluice.health.watching import watching
 
 Check = Callable[[Site], Iterable[Finding]]
 
@@ -35,6 +36,7 @@ CHECKS: Final[tuple[tuple[str, Check], ...]] = (
     ("programs", programs),
     ("carriers", carriers),
     ("upstreams", upstreams),
+    ("watching", watching),
     ("service", service),
 )
 """In the order in which they are told; docs/operations.md has a line for each."""

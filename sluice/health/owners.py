@@ -59,6 +59,8 @@ def gather(site: Site) -> list[Owned]:
 def secret_files(site: Site) -> list[Path]:
     """Files with passwords, and private keys that no other check looks at."""
     named = [site.zone.ledger.password_file]
+    webhook = site.zone.notices.webhook
+    named.append(None if webhook is None else webhook.secret_file)
     if site.outside is not None:
         for one in site.outside.repositories.values():
             named += [one.connection.password_file, one.connection.client_key, one.oci.auth_file]

@@ -99,6 +99,9 @@ def test_a_webhook_gets_signed_json_and_what_failed_comes_later(
     figures = out.sluice("metrics").out
     assert 'sluice_notices_failing{channel="webhook"} 1\n' in figures
     assert 'sluice_notices_waiting{channel="webhook"} 1\n' in figures
+    found = json.loads(out.sluice("check", "--json", "--offline", expect=3).out)["findings"]
+    seen = {one["where"]: one["level"] for one in found if one["check"] == "watching"}
+    assert seen == {str(secret): "ok", "notices by webhook": "problem"}
 
     hook.answer = None
     out.ahead = 2 * MINUTE

@@ -308,7 +308,7 @@ class Format(Protocol):
         """Lower-case word; also the URL prefix."""
 
     def does(self, work: str) -> bool:
-        """Whether it has anything to do for ``facts``, ``signed`` or ``derive``; else nobody asks."""
+        """Whether ``facts``, ``signed`` or ``derive`` has work to do; else nobody asks."""
 
     def crawl(self, spec: Spec, previous: TreeView | None) -> Crawl: ...
 

@@ -108,7 +108,7 @@ def parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
             commands.add_parser(name, help=text)
     for name in sorted(names):
         import_module(f"sluice.commands.{name}").register(commands)
-    explain(top)
+    explain(top, {name: text for name, (_, text) in _COMMANDS.items()})
     return top
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import textwrap
+from collections.abc import Mapping
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "init outside": (
@@ -17,6 +18,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "sluice sync                     all repositories",
         "sluice sync baseos --dry-run    what would be fetched",
         'sluice sync baseos --accept-missing Packages/a.rpm --reason "broken upstream"',
+    ),
+    "adopt": (
+        "sluice adopt baseos /mnt/mirror/baseos             prints a digest to be compared",
+        "sluice adopt baseos --list /media/out/list.txt     inside: for the outside",
+        "sluice adopt baseos --inside /media/in/list.txt    outside: that need not cross",
     ),
     "capture": ("sluice capture central -- mvn -B verify",),
     "roots": ("sluice roots central --remove 'org.example:*'",),
@@ -33,6 +39,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "backup": ("sluice backup /media/backup/hq",),
     "restore": ("sluice -z /var/lib/sluice/hq restore /media/backup/hq",),
     "status": ("sluice status --json",),
+    "check": ("sluice check --quiet    only what is not well",),
     "metrics": ("sluice metrics /var/lib/node_exporter/sluice-hq.prom",),
     "diff": ("sluice diff baseos 3 4   what snapshot 4 changed; `snapshots` lists them",),
     "rollback": ("sluice rollback baseos 3 --dry-run",),
@@ -57,15 +64,19 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 _WIDTH = 79
 
 
-def explain(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> None:
-    """Give every command below ``parser`` a description and its examples."""
+def explain(
+    parser: argparse.ArgumentParser, texts: Mapping[str, str], words: tuple[str, ...] = ()
+) -> None:
+    """Give every command below ``parser`` a description and its examples. ``texts`` says what
+    the first words do; the others say it themselves."""
     for action in parser._actions:
         if not isinstance(action, argparse._SubParsersAction):
             continue
         helps = {choice.dest: choice.help for choice in action._choices_actions}
         for name, below in action.choices.items():
-            _explain_one(below, helps.get(name), EXAMPLES.get(" ".join((*words, name)), ()))
-            explain(below, (*words, name))
+            text = helps.get(name) or ("" if words else texts.get(name))
+            _explain_one(below, text, EXAMPLES.get(" ".join((*words, name)), ()))
+            explain(below, texts, (*words, name))
 
 
 def _explain_one(

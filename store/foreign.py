@@ -83,20 +83,31 @@ def _below(prefix: str, fd: int) -> Iterator[ForeignFile | PassedOver]:
     try:
         try:
             with os.scandir(fd) as listing:
-                found = [(item.name, item.stat(follow_symlinks=False)) for item in listing]
+                # Names alone: a folder may have a million.
+                found = [
+                    item.name + ("/" if item.is_dir(follow_symlinks=False) else "")
+                    for item in listing
+                ]
         except OSError as error:
             yield PassedOver(prefix, f"cannot be listed: {error.strerror}")
             return
-        found.sort(key=_order)
-        for name, status in found:
-            path = prefix + name
+        found.sort(key=os.fsencode)
+        for name in found:
+            path = prefix + name.rstrip("/")
+            try:
+                status = os.lstat(name.rstrip("/"), dir_fd=fd)
+            except OSError as error:
+                yield PassedOver(path, f"cannot be read: {error.strerror}")
+                continue
             kind = stat.S_IFMT(status.st_mode)
-            if kind == stat.S_IFLNK:
+            if name.endswith("/") != (kind == stat.S_IFDIR):
+                yield PassedOver(path, "it was replaced meanwhile")
+            elif kind == stat.S_IFLNK:
                 yield PassedOver(path, "a symbolic link", link=True)
             elif why := _refused(path):
                 yield PassedOver(path, why)
             elif kind == stat.S_IFDIR:
-                yield from _enter(path, name, fd)
+                yield from _enter(path, name.rstrip("/"), fd)
             elif kind == stat.S_IFREG:
                 yield ForeignFile(path, name, fd, status)
             else:
@@ -112,11 +123,6 @@ def _enter(path: str, name: str, parent: int) -> Iterator[ForeignFile | PassedOv
         yield PassedOver(path, f"cannot be listed: {error.strerror}")
         return
     yield from _below(f"{path}/", fd)
-
-
-def _order(item: tuple[str, os.stat_result]) -> bytes:
-    name, status = item
-    return os.fsencode(name) + (b"/" if stat.S_ISDIR(status.st_mode) else b"")
 
 
 def _refused(path: str) -> str:

@@ -221,6 +221,8 @@ def _newest_rows(tx: ReadTransaction, repositories: Sequence[str]) -> list[State
 def _base_row(
     store: Store, repository: str, past: Sequence[Manifest], floors: Mapping[str, int]
 ) -> StateRow | None:
+    if past[-1].state.row(repository) is None:
+        return None  # who has only that state has nothing of a repository that came later
     for manifest in reversed(past):
         row = manifest.state.row(repository)
         if (

@@ -45,6 +45,7 @@ def test_every_example_is_one_that_the_program_takes() -> None:
 
 
 def test_help_says_what_a_command_does_and_shows_a_call() -> None:
+    assert "Mirror upstreams into new snapshots." in sluice("sync", "--help").out
     text = sluice("trust", "renew", "--help").out
     assert "A new root version with a later expiry." in text
     assert "example:\n  sluice trust renew --root-key-to" in text

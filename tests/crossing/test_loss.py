@@ -147,6 +147,21 @@ def many_parts(tmp_path: Path, **options: object) -> tuple[Upstream, Outside, In
     return upstream, out, inside, parts
 
 
+def test_the_bundle_that_brought_a_new_repository_may_be_lost_within_the_window(
+    tmp_path: Path,
+) -> None:
+    old = Upstream(tmp_path / "old", {"one": noise(1, 5_000)})
+    new = Upstream(tmp_path / "new", {"two": noise(2, 5_000)})
+    out, inside = pair(tmp_path, {"old": old}, resend_window=1)
+    inside.receive(*out.cycle())
+    out.repositories["new"] = {"format": "files", "upstream": new.url}
+    out.configure()
+    assert out.cycle(), "and it is lost"
+    old.write({"three": noise(3, 5_000)})
+    inside.receive(*out.cycle())
+    assert inside.content("new") == new.files()
+
+
 def test_parts_in_any_order_over_several_runs_under_any_name(tmp_path: Path) -> None:
     upstream, out, inside, parts = many_parts(tmp_path)
     chance = random.Random(7)

@@ -12,7 +12,7 @@ from manifests import errors
 from manifests.digest import Digest, sha256_of
 from manifests.state import Snapshot
 from store.ledger import Ledger
-from store.ledger.events import NO_EVENT
+from store.ledger.events import NO_EVENT, EventArchive
 from store.records import (
     BundleRecord,
     Hold,
@@ -428,6 +428,19 @@ def test_another_version_is_refused(
     with pytest.raises(errors.WrongVersion) as caught:
         opener()
     assert remedy in caught.value.remedy
+
+
+def test_events_that_were_archived_leave_an_anchor(ledger: Ledger) -> None:
+    with ledger.write() as tx:
+        one, two, three = [tx.event("tried", number=number) for number in range(3)]
+    archive = EventArchive(two.seq, two.digest, sha256_of(b"lines"))
+    with ledger.write() as tx:
+        tx.archived_events(one.seq, archive)
+    with ledger.read() as tx:
+        assert tx.events() == [three] and tx.verify_events() == 3
+        assert tx.event_archives() == [archive] and tx.event_anchor() == (2, two.digest)
+    with pytest.raises(errors.StoreBusy), ledger.write() as tx:
+        tx.archived_events(one.seq, archive)
 
 
 def test_wants_are_counted_and_the_least_asked_for_go_first(ledger: Ledger, clock: Clock) -> None:

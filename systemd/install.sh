@@ -124,6 +124,8 @@ if [ -n "$current" ] && [ "$current" != "$(readlink "$root/current")" ]; then
     say "first by the newer version, stopped: sluice -z DIR upgrade --back COPY"
 else
     say "next, as docs/operations.md says:"
-    say "  sudo -u sluice sluice init inside /var/lib/sluice/NAME --root root.json --stream STREAM"
+    say "  su - -s /bin/bash sluice"
+    say "  sluice init outside /var/lib/sluice/NAME --stream STREAM --root-key-to MEDIUM"
+    say "  (or: sluice init inside /var/lib/sluice/NAME --root root.json)"
     say "  systemctl enable --now sluice@NAME"
 fi

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import re
+from itertools import pairwise
 
 import pytest
 
@@ -13,6 +14,7 @@ from sluice import cli, metrics
 from sluice.health.checks import CHECKS
 from tests.architecture.project import ROOT, code_in, documents, first_cells, modules, section
 from tests.architecture.test_calls import choices
+from tests.support.manual import FOLLOWED, blocks
 
 OPERATIONS = "docs/operations.md"
 
@@ -158,6 +160,16 @@ def test_every_command_that_a_message_names_exists() -> None:
                     if word not in known:
                         wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}: sluice {word}")
     assert wrong == []
+
+
+@pytest.mark.parametrize("heading", FOLLOWED)
+def test_every_command_of_a_followed_section_is_run_or_says_why_not(heading: str) -> None:
+    """tests/clients/test_manual.py runs them; tests/support/manual.py says how to mark them."""
+    found = list(blocks(ROOT / OPERATIONS, heading))
+    assert found
+    # What a person is to see is compared only where it follows what was typed.
+    for before, block in pairwise(found):
+        assert block.mark != "prints" or before.mark.startswith("run: "), block.where
 
 
 def test_the_contract_of_a_format_is_documented() -> None:

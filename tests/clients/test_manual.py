@@ -13,22 +13,14 @@ import pytest
 from tests.support import samples
 from tests.support.emptymachine import EmptyMachine, Terminal, Typed
 from tests.support.gpg import GpgHome
-from tests.support.manual import BELOW, RUN, Block, blocks
+from tests.support.manual import BELOW, FOLLOWED, RUN, Block, blocks
 from tests.support.rpms import RpmCache
 from tests.support.yumrepo import YumRepo
 
 ROOT = Path(__file__).resolve().parents[2]
 OPERATIONS = ROOT / "docs/operations.md"
 
-FIRST = "## From nothing to a served repository"
-REST = (
-    "## Loss and sending again",
-    "## Stopping bad content",
-    "## Keys",
-    "## Routine",
-    "## Backups",
-)
-"""Followed after a bundle was lost."""
+FIRST, *REST = FOLLOWED
 
 # All that stands between the document and this machine. Its host names are names of the
 # machines themselves, and its media are folders that the machines share.
@@ -38,10 +30,12 @@ MEDIA = {
     "/media/out": ("outside", "inside"),
     "/media/rootkey": ("outside",),
     "/media/backup": ("inside", "spare"),
+    "/mnt/mirror": ("outside", "inside"),
 }
 # What the document cannot know: by the pattern of what was printed last in its place.
 PLACEHOLDERS = {"0123456789abcdef" * 4: "[0-9a-f]{64}"}
-UPSTREAM = "/srv/upstream"
+# The mirror that is adopted is what the vendor's rsync gives out, too.
+UPSTREAM = "/mnt/mirror"
 # The client is a further shell on the inside's network, and Debian's dnf set as RHEL's is.
 CLIENT = (
     "mkdir -p /etc/yum.repos.d /etc/dnf && printf '%%_dbpath /var/lib/rpm\\n' > /root/.rpmmacros"
@@ -62,12 +56,10 @@ class Reader:
 
     def __enter__(self) -> Reader:
         for medium in MEDIA:
-            self._medium(medium).mkdir()
+            self._medium(medium).mkdir(exist_ok=True)
             self._medium(medium).chmod(0o777)
         for name, host in HOSTS.items():
             shared = {self._medium(m): m for m, there in MEDIA.items() if name in there}
-            if name == "outside":
-                shared[self._folder / "upstream"] = UPSTREAM
             machine = EmptyMachine((host,), shared)
             self.machines[name] = self._stack.enter_context(machine)
         return self
@@ -88,7 +80,8 @@ class Reader:
                 waiting = None
             if block is None or shown is not None:
                 continue
-            if RUN.fullmatch(block.mark):
+            mark = RUN.fullmatch(block.mark)
+            if mark and mark["machine"] != "appliance":  # that: tests/clients/test_appliance.py
                 waiting = block
             elif BELOW.fullmatch(block.mark):
                 self._insert(block)
@@ -96,8 +89,6 @@ class Reader:
     def _run(self, block: Block, shown: Block | None) -> None:
         mark = RUN.fullmatch(block.mark)
         assert mark
-        if mark["machine"] == "appliance":  # tests/clients/test_appliance.py
-            return
         names = ["outside", "inside"] if mark["machine"] == "both" else [mark["machine"]]
         for name in names:
             until = time.monotonic() + (60 if mark["patient"] else 0)
@@ -157,7 +148,7 @@ def _quoted(text: str) -> str:
 
 @pytest.fixture
 def vendor(tmp_path: Path, rpm_cache: RpmCache, vendor_key: GpgHome) -> YumRepo:
-    upstream = tmp_path / "upstream"
+    upstream = tmp_path / "mnt-mirror"
     repo = samples.vendor_repo(upstream / "baseos", rpm_cache, vendor_key)
     (upstream / "rsyncd.conf").write_text(
         "use chroot = no\nuid = root\ngid = root\nreverse lookup = no\n"

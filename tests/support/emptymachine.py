@@ -61,10 +61,12 @@ stop() {
 }
 start() {
     [ ! -e "$1" ] || return 0
-    line="$(sed -n 's/^ExecStart=//p' "$unit")"
     user="$(sed -n 's/^User=//p' "$unit")"
-    setpriv --reuid "$user" --regid "$user" --init-groups env -i PATH=/usr/local/bin:/usr/bin:/bin \
-        setsid ${line//%i/$2} </dev/null >>"/var/log/sluice-$2.log" 2>&1 &
+    as=(setpriv --reuid "$user" --regid "$user" --init-groups env -i PATH=/usr/bin:/bin)
+    line="$(sed -n 's/^ExecStartPre=//p' "$unit")"
+    ${line:+"${as[@]}" ${line//%i/$2}}
+    line="$(sed -n 's/^ExecStart=//p' "$unit")"
+    "${as[@]}" setsid ${line//%i/$2} </dev/null >>"/var/log/sluice-$2.log" 2>&1 &
     echo $! > "$1"
 }
 for name in "${words[@]:1}"; do

@@ -13,9 +13,21 @@ A mark is an HTML comment in the line before the fence, invisible to readers:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+FOLLOWED = (
+    "## From nothing to a served repository",
+    "## Loss and sending again",
+    "## Stopping bad content",
+    "## Keys",
+    "## Routine",
+    "## Backups",
+    "## Installing without a network",
+    "## As a service",
+)
+"""Sections of docs/operations.md whose commands are run, in the order in which they are."""
 
 RUN = re.compile(
     r"run: (?P<machine>[a-z]+) as (?P<account>[a-z]+)"
@@ -39,6 +51,13 @@ class Block:
         """The commands, those that go on after a backslash joined."""
         joined = self.text.replace("\\\n", "")
         return [line for line in joined.splitlines() if line.strip()]
+
+    def filled(self, words: Mapping[str, str]) -> str:
+        """The text with what it leaves open."""
+        text = self.text
+        for word, value in words.items():
+            text = text.replace(word, value)
+        return text
 
     def printed(self, said: str) -> bool:
         """Whether ``said`` is what this block shows; ``...`` stands for anything."""

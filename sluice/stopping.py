@@ -10,6 +10,7 @@ decided that may be only its consequence.
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 from types import FrameType
 from typing import NoReturn
@@ -27,6 +28,13 @@ def heed() -> None:
         # Who starts us in the background may have asked that Ctrl-C is not for us.
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, _stop)
+    # SQLAlchemy logs whatever passes through while it takes a connection back, also a stop.
+    if logging.lastResort is not None:
+        logging.lastResort.addFilter(_is_no_stop)
+
+
+def _is_no_stop(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], SystemExit | KeyboardInterrupt))
 
 
 def check() -> None:

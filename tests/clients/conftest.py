@@ -47,7 +47,7 @@ def site(
         )
         zones.cross()
         with zones.serving() as server:
-            with urllib.request.urlopen(f"{server.url}/setup/baseos.repo", timeout=10) as answer:
+            with urllib.request.urlopen(f"{server.url}/setup/baseos.repo", timeout=60) as answer:
                 setup = answer.read().decode()
             veteran = Dnf(folder / "veteran")
             veteran.use_text(setup)

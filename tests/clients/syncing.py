@@ -13,7 +13,7 @@ from mirror.sync import Tools, sync
 from store.seam import Seam
 from store.store import Store
 
-FAST = Connection(retries=1, timeout=5.0)
+FAST = Connection(retries=1, timeout=20.0)
 
 
 def open_store(folder: Path) -> Store:

@@ -102,7 +102,7 @@ def test_everything_comes_from_one_repository(tmp_path: Path, authority: Authori
         tls=authority.issue("gradle"),
     ) as server:
         url = f"{server.url}/setup/gradle/init.gradle"
-        with urllib.request.urlopen(url, timeout=20, context=context) as answer:
+        with urllib.request.urlopen(url, timeout=60, context=context) as answer:
             script = answer.read()
         assert server.url.startswith("https://") and server.url.encode() in script
         failed = gradle(tmp_path / "missing", script, "org.example:absent:1", trust=store)

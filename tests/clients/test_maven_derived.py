@@ -137,14 +137,15 @@ def test_what_is_missing_becomes_a_want_and_no_probe_does(
     result = mvn(tmp_path, repository.url, project, "-C", "reveal:paths")
     assert result.returncode != 0
     assert "org.absent:lib:jar:3" in result.stdout
-    wants = wait_for_wants(repository)
+    wants = wait_for_wants(repository, "org.absent:lib:3")
     assert {want for want in wants if "absent" in want} == {"org.absent:lib:3"}
     assert not any("metadata" in want or "sha1" in want for want in wants)
 
 
-def wait_for_wants(repository: Repository) -> set[str]:
-    deadline = time.monotonic() + 10
-    while not repository.server.misses and time.monotonic() < deadline:
+def wait_for_wants(repository: Repository, expected: str) -> set[str]:
+    deadline = time.monotonic() + 60
+    while expected not in {miss.want for miss in repository.server.misses}:
+        assert time.monotonic() < deadline, repository.server.misses
         time.sleep(0.1)
     time.sleep(1.5)  # workers tell once a second
     return {miss.want for miss in repository.server.misses}

@@ -42,7 +42,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Published]:
 
 def fetch(server: Serving, path: str, host: str) -> str:
     request = urllib.request.Request(server.url + path, headers={"Host": host})
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return answer.read().decode()
 
 
@@ -130,7 +130,7 @@ def test_over_https_with_a_private_authority(
         asked = urllib.request.Request(
             f"{server.url}/setup/maven/settings.xml", headers={"Host": url.partition("://")[2]}
         )
-        with urllib.request.urlopen(asked, timeout=20, context=context) as answer:
+        with urllib.request.urlopen(asked, timeout=60, context=context) as answer:
             settings = answer.read().decode()
         assert f"<url>{url}/maven/public/</url>" in settings
         assert seen(mvn(tmp_path / "tls", settings, PROJECT, REVEAL, java=java)) == EXPECTED

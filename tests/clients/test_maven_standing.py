@@ -39,7 +39,7 @@ def standing(folder: Path, web: MavenWeb, **login: str) -> Iterator[tuple[Outsid
         yield zone, url
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
     assert process.returncode == 143
 
 
@@ -54,7 +54,7 @@ def answered(url: str, login: str) -> tuple[int, bytes]:
         text = base64.b64encode(login.encode()).decode()
         request.add_header("Authorization", f"Basic {text}")
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, answer.read()
     except HTTPError as error:
         assert error.headers["WWW-Authenticate"].startswith("Basic ")

@@ -45,7 +45,7 @@ def test_builds_through_a_nexus_that_proxies_the_inside(nexus: RealNexus, tmp_pa
         # It compares with what we say, and keeps our times.
         jar = place("org.example:plain:1", ".jar")
         answer = head(nexus, f"repository/inside/{jar}")
-        ours = urllib.request.urlopen(f"{server.url}/maven/central/{jar}", timeout=10)
+        ours = urllib.request.urlopen(f"{server.url}/maven/central/{jar}", timeout=60)
         assert answer["Last-Modified"] == ours.headers["Last-Modified"]
         assert answer["Content-Length"] == str(len(files[jar]))
 
@@ -68,7 +68,7 @@ def head(nexus: RealNexus, path: str) -> dict[str, str]:
     request = urllib.request.Request(
         f"{nexus.url}/{path}", headers={"Authorization": f"Basic {login}"}, method="HEAD"
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return dict(answer.headers)
 
 

@@ -137,8 +137,8 @@ def test_a_layer_that_never_comes(site: Site) -> None:
 def test_a_stalling_layer_goes_on_where_it_stopped(site: Site) -> None:
     image, layer = site.bad()
     path = f"bad/blobs/{layer.digest}"
-    site.mirror.set(connection=replace(FAST, timeout=0.5))
-    site.registry.moods[path] = Mood(times=1, stop_after=100_000, stall=1.5)
+    site.mirror.set(connection=replace(FAST, timeout=2.0))
+    site.registry.moods[path] = Mood(times=1, stop_after=100_000, stall=5.0)
     assert site.mirror.sync().problems == ()
     assert site.mirror.tags() == {"good:v1": site.good.digest, "bad:v1": image.digest}
     assert [one.range for one in site.registry.asked if one.path == path] == ["", "bytes=100000-"]

@@ -29,7 +29,7 @@ def published(tmp_path: Path) -> Iterator[Published]:
 
 
 def fetch(server: Serving, path: str) -> str:
-    with urlopen(f"{server.url}{path}", timeout=20) as answer:
+    with urlopen(f"{server.url}{path}", timeout=60) as answer:
         return answer.read().decode()
 
 

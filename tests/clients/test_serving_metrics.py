@@ -15,7 +15,7 @@ from tests.support.served import Published, Serving
 
 def fetch(server: Serving, *paths: str) -> bytes:
     """GET all by one connection; the body of the last."""
-    line = http.client.HTTPConnection(*server.address, timeout=10)
+    line = http.client.HTTPConnection(*server.address, timeout=60)
     try:
         for path in paths:
             line.request("GET", path)
@@ -46,7 +46,7 @@ def test_all_answers_of_all_workers_are_counted(tmp_path: Path) -> None:
 
         old = list(server.server.pids)
         os.kill(old[0], signal.SIGKILL)
-        until = time.monotonic() + 30
+        until = time.monotonic() + 60
         while len(server.server.pids) < 2 or set(server.server.pids) == set(old):
             assert time.monotonic() < until
             time.sleep(0.05)

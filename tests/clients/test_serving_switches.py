@@ -21,7 +21,7 @@ from repo_server import Limits, Server, Settings
 from store.gc import collect
 from tests.clients.test_serving_http import get, raw
 from tests.support import tools
-from tests.support.served import Published, Serving
+from tests.support.served import Published, Serving, eventually
 
 HASH_A, HASH_B = "a" * 64, "b" * 64
 DAY_ONE = {
@@ -63,7 +63,7 @@ def name(published: Published, request: pytest.FixtureRequest) -> str:
     return own
 
 
-def settle(check: Callable[[], bool], seconds: float = 10.0) -> None:
+def settle(check: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait until ``check`` holds on ``TRIES`` connections in a row."""
     until = time.monotonic() + seconds
     good = 0
@@ -104,11 +104,10 @@ def test_the_files_of_the_last_publication_stay_but_not_its_indexes(
 
 
 def test_the_grace_period_ends(published: Published, name: str) -> None:
-    with Serving(published.store.folder, grace=2.0) as serving:
+    with Serving(published.store.folder, grace=8.0) as serving:
         published.publish(name, DAY_TWO)
         assert body(serving, f"{name}/Packages/gone-1.rpm") == (200, b"gone")
-        time.sleep(3.2)
-        assert body(serving, f"{name}/Packages/gone-1.rpm")[0] == 404
+        eventually(lambda: body(serving, f"{name}/Packages/gone-1.rpm")[0] == 404)
         assert body(serving, f"{name}/Packages/kept-1.rpm")[0] == 200
 
 
@@ -232,7 +231,7 @@ def test_an_answer_in_flight_is_finished_from_its_own_publication(
 ) -> None:
     big = os.urandom(24 << 20)
     published.publish("big", {"disk.iso": big}, format="files")
-    with socket.create_connection(server.address, timeout=20) as line:
+    with socket.create_connection(server.address, timeout=60) as line:
         line.sendall(b"GET /files/big/disk.iso HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         got = line.recv(1 << 16)
         published.publish("big", {"disk.iso": b"other"}, format="files")
@@ -257,7 +256,7 @@ def test_a_damaged_blob_is_an_error_and_not_an_answer(published: Published, name
 def test_a_dead_worker_is_replaced(published: Published, server: Serving, name: str) -> None:
     victim = server.server.pids[0]
     os.kill(victim, signal.SIGKILL)
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while victim in server.server.pids or len(server.server.pids) < 2:
         assert time.monotonic() < until
         time.sleep(0.05)
@@ -271,7 +270,9 @@ import sys
 from pathlib import Path
 from manifests.zone.served import Serve
 from repo_server import Settings, serve
-serve(Settings(store=Path(sys.argv[1]), serve=Serve(port=0, workers=2)))
+from repo_server.settings import Limits
+limits = Limits(drain=60.0)
+serve(Settings(store=Path(sys.argv[1]), serve=Serve(port=0, workers=2), limits=limits))
 """
 
 
@@ -292,8 +293,8 @@ def test_it_stops_when_told_and_finishes_what_it_began(
         assert said.startswith("serving http://127.0.0.1:")
         address = ("127.0.0.1", int(said.rsplit(":", 1)[1]))
         with (
-            socket.create_connection(address, timeout=20) as busy,
-            socket.create_connection(address, timeout=20) as idle,
+            socket.create_connection(address, timeout=60) as busy,
+            socket.create_connection(address, timeout=60) as idle,
         ):
             idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
             assert b"ok" in idle.recv(4096)
@@ -305,8 +306,8 @@ def test_it_stops_when_told_and_finishes_what_it_began(
             while block := busy.recv(1 << 20):
                 got += block
             assert got.partition(b"\r\n\r\n")[2] == big
-        assert process.wait(15) == 0
-        with pytest.raises(ConnectionRefusedError):
+        assert process.wait(60) == 0
+        with pytest.raises((ConnectionRefusedError, ConnectionResetError)):
             socket.create_connection(address, timeout=5)
         assert process.stderr is not None
         assert process.stderr.read() == ""
@@ -318,12 +319,12 @@ def test_a_stuck_client_does_not_keep_it_from_stopping(published: Published) -> 
     published.publish("big", {"disk.iso": os.urandom(24 << 20)}, format="files")
     serving = Serving(published.store.folder, limits=Limits(drain=1.0))
     serving.start()
-    with socket.create_connection(serving.address, timeout=20) as stuck:
+    with socket.create_connection(serving.address, timeout=60) as stuck:
         stuck.sendall(b"GET /files/big/disk.iso HTTP/1.1\r\nHost: a\r\n\r\n")
         stuck.recv(10)
         began = time.monotonic()
         serving.stop()
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < 30
 
 
 def test_workers_end_when_the_parent_is_killed(published: Published) -> None:
@@ -335,7 +336,7 @@ def test_workers_end_when_the_parent_is_killed(published: Published) -> None:
     address = ("127.0.0.1", int(process.stdout.readline().rsplit(":", 1)[1]))
     process.kill()
     process.wait()
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while time.monotonic() < until:
         try:
             socket.create_connection(address, timeout=5).close()

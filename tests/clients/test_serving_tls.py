@@ -98,7 +98,7 @@ def get(server: Serving, authority: Authority, path: str, **headers: str) -> tup
 
 
 def connect(server: Serving, authority: Authority) -> Line:
-    return Line(*server.address, timeout=20, context=verifying(authority))
+    return Line(*server.address, timeout=60, context=verifying(authority))
 
 
 class Line(http.client.HTTPSConnection):
@@ -218,7 +218,7 @@ def test_requests_in_one_flight_are_answered_in_order(
     server: Serving, authority: Authority
 ) -> None:
     host, port = server.address
-    with socket.create_connection((host, port), timeout=20) as plain:
+    with socket.create_connection((host, port), timeout=60) as plain:
         line = verifying(authority).wrap_socket(plain, server_hostname=host)
         one = b"GET /files/isos/note HTTP/1.1\r\nHost: a\r\n\r\n"
         last = b"GET /files/isos/disk.iso HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -324,7 +324,7 @@ def der(pair: Pair) -> bytes:
     return ssl.PEM_cert_to_DER_cert(pair.cert.read_text())
 
 
-def until(check: Callable[[], bool], seconds: float = 15.0) -> None:
+def until(check: Callable[[], bool], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < end, f"not within {seconds:.0f} seconds"
@@ -407,7 +407,7 @@ def test_the_command_and_status(tmp_path: Path, authority: Authority) -> None:
 
 @pytest.fixture(scope="module")
 def strict(published: Published, authority: Authority) -> Iterator[Serving]:
-    limits = Limits(handshakes=8, handshake=1.5, stall=2.5)
+    limits = Limits(handshakes=8, handshake=1.5, stall=5.0)
     pair = authority.issue("strict")
     with Serving(published.store.folder, limits=limits, tls=pair) as serving:
         yield serving
@@ -417,7 +417,7 @@ def test_slow_and_foreign_guests_are_shed(strict: Serving, authority: Authority)
     with ExitStack() as stack:
 
         def guest(said: bytes) -> socket.socket:
-            line = stack.enter_context(socket.create_connection(strict.address, timeout=10))
+            line = stack.enter_context(socket.create_connection(strict.address, timeout=60))
             line.sendall(said)
             return line
 
@@ -429,7 +429,7 @@ def test_slow_and_foreign_guests_are_shed(strict: Serving, authority: Authority)
         began = time.monotonic()
         for line in halting:
             assert ended(line)
-        assert time.monotonic() - began < 5.0
+        assert time.monotonic() - began < 30
         plain = guest(b"GET /files/isos/note HTTP/1.1\r\nHost: a\r\n\r\n")
         said = plain.recv(4096)
         assert said.startswith(b"HTTP/1.1 400 ") and b"https://" in said and b"note" not in said
@@ -457,9 +457,9 @@ def test_who_stops_reading_is_cut_off_and_who_reads_slowly_is_not(
             line.request("GET", "/files/isos/disk.iso")
         answer = slow.getresponse()
         blocks = [answer.read(1 << 20)]
-        for _ in range(10):
-            time.sleep(0.4)
-            blocks.append(answer.read(1 << 20))
+        for _ in range(20):
+            time.sleep(0.5)
+            blocks.append(answer.read(1 << 19))
         assert b"".join([*blocks, answer.read()]) == BIG
         with pytest.raises((ConnectionError, ssl.SSLError, http.client.IncompleteRead)):
             stuck.getresponse().read()

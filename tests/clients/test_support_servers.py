@@ -66,9 +66,9 @@ def test_the_kickstart_tree_lists_its_files(vendor_repo: YumRepo) -> None:
 def test_nginx_answers_ranges_and_conditional_requests(tmp_path: Path, nginx: NginxFactory) -> None:
     (tmp_path / "file").write_bytes(b"0123456789")
     url = f"{nginx(tmp_path).url}file"
-    part = requests.get(url, headers={"Range": "bytes=3-5"}, timeout=10)
+    part = requests.get(url, headers={"Range": "bytes=3-5"}, timeout=60)
     assert (part.status_code, part.content) == (206, b"345")
-    again = requests.get(url, headers={"If-None-Match": part.headers["ETag"]}, timeout=10)
+    again = requests.get(url, headers={"If-None-Match": part.headers["ETag"]}, timeout=60)
     assert again.status_code == 304
 
 
@@ -79,10 +79,10 @@ def test_nginx_over_tls_wants_the_right_certificates(
     mine = authority.issue("client")
     url = f"{nginx(tmp_path, tls=authority.issue('server'), client_ca=authority.ca).url}file"
     ca, pair = str(authority.ca), (str(mine.cert), str(mine.key))
-    assert requests.get(url, verify=ca, cert=pair, timeout=10).content == b"x"
-    assert requests.get(url, verify=ca, timeout=10).status_code == 400
+    assert requests.get(url, verify=ca, cert=pair, timeout=60).content == b"x"
+    assert requests.get(url, verify=ca, timeout=60).status_code == 400
     with pytest.raises(requests.exceptions.SSLError):
-        requests.get(url, cert=pair, timeout=10)
+        requests.get(url, cert=pair, timeout=60)
     assert ssl.create_default_context(cafile=ca).cert_store_stats()["x509_ca"] == 1
 
 
@@ -90,21 +90,21 @@ def test_the_hostile_server_is_honest_until_told_otherwise(hostile: HostileServe
     hostile.put("/f?x=1", document(b"0123456789", etag='"v1"', modified=1_700_000_000))
     url = f"{hostile.url}f?x=1"
     with requests.Session() as session:
-        whole = session.get(url, timeout=10)
+        whole = session.get(url, timeout=60)
         assert (whole.status_code, whole.content) == (200, b"0123456789")
-        same = session.get(url, headers={"If-None-Match": '"v1"'}, timeout=10)
+        same = session.get(url, headers={"If-None-Match": '"v1"'}, timeout=60)
         assert same.status_code == 304
         since = {"If-Modified-Since": whole.headers["Last-Modified"]}
-        assert session.get(url, headers=since, timeout=10).status_code == 304
-        rest = session.get(url, headers={"Range": "bytes=7-", "If-Range": '"v1"'}, timeout=10)
+        assert session.get(url, headers=since, timeout=60).status_code == 304
+        rest = session.get(url, headers={"Range": "bytes=7-", "If-Range": '"v1"'}, timeout=60)
         assert (rest.status_code, rest.content) == (206, b"789")
-        other = session.get(url, headers={"Range": "bytes=7-", "If-Range": '"v2"'}, timeout=10)
+        other = session.get(url, headers={"Range": "bytes=7-", "If-Range": '"v2"'}, timeout=60)
         assert other.status_code == 200
-        over = session.get(url, headers={"Range": "bytes=10-"}, timeout=10)
+        over = session.get(url, headers={"Range": "bytes=10-"}, timeout=60)
         assert over.status_code == 416
-        head = session.head(url, timeout=10)
+        head = session.head(url, timeout=60)
         assert (head.headers["Content-Length"], head.content) == ("10", b"")
-        assert session.get(f"{hostile.url}none", timeout=10).status_code == 404
+        assert session.get(f"{hostile.url}none", timeout=60).status_code == 404
     assert len(hostile.asked("/f?x=1", "GET")) == 6
     assert hostile.requests[1].header("If-None-Match") == '"v1"'
 
@@ -114,14 +114,14 @@ def test_the_hostile_server_changes_cuts_stalls_and_lies(hostile: HostileServer)
         return Reply(body=seen.header("x-word").encode())
 
     hostile.put("/turns", Reply(503), Reply(body=b"1"), Reply(body=b"2"))
-    got = [requests.get(f"{hostile.url}turns", timeout=10) for _ in range(4)]
+    got = [requests.get(f"{hostile.url}turns", timeout=60) for _ in range(4)]
     assert [one.status_code for one in got] == [503, 200, 200, 200]
     assert [one.content for one in got[1:]] == [b"1", b"2", b"2"]
     hostile.put("/here", redirect("/echo"))
     hostile.put("/echo", echo)
-    assert requests.get(f"{hostile.url}here", headers={"X-Word": "w"}, timeout=10).content == b"w"
+    assert requests.get(f"{hostile.url}here", headers={"X-Word": "w"}, timeout=60).content == b"w"
     hostile.put("/chunks", Reply(body=b"abc", chunked=True, repeat=3))
-    assert requests.get(f"{hostile.url}chunks", timeout=10).content == b"abcabcabc"
+    assert requests.get(f"{hostile.url}chunks", timeout=60).content == b"abcabcabc"
 
     broken = {
         "/cut": Reply(body=b"x" * 100, cut_at=40),
@@ -137,14 +137,14 @@ def test_the_hostile_server_changes_cuts_stalls_and_lies(hostile: HostileServer)
         with pytest.raises(requests.exceptions.RequestException):
             requests.get(hostile.url.rstrip("/") + path, timeout=0.3)
     hostile.put("/cut", broken["/cut"])
-    with requests.get(f"{hostile.url}cut", stream=True, timeout=10) as cut:
+    with requests.get(f"{hostile.url}cut", stream=True, timeout=60) as cut:
         assert len(cut.raw.read(100, decode_content=False)) == 40
 
 
 def test_the_hostile_server_is_a_proxy_too(hostile: HostileServer) -> None:
     hostile.put("http://repo.example.org/x", Reply(body=b"by proxy"))
     proxies = {"http": hostile.url}
-    got = requests.get("http://repo.example.org/x", proxies=proxies, timeout=10)
+    got = requests.get("http://repo.example.org/x", proxies=proxies, timeout=60)
     assert got.content == b"by proxy"
 
 
@@ -173,8 +173,8 @@ def test_spawned_programs_end_by_pid_and_early_ends_are_told(tmp_path: Path) -> 
     process = tools.spawn(["/bin/sh", "-c", "echo wrong flag >&2; exit 7"], log=log)
     with pytest.raises(AssertionError, match="ended\nwrong flag"):
         tools.wait_for_port(tools.free_port(), process, log=log)
-    sleeper = tools.spawn(["/bin/sleep", "60"], log=log)
+    sleeper = tools.spawn(["/bin/sleep", "600"], log=log)
     before = time.monotonic()
     tools.stop(sleeper)
     assert sleeper.returncode is not None
-    assert time.monotonic() - before < 10
+    assert time.monotonic() - before < 60

@@ -241,7 +241,7 @@ def test_redirects_without_end_and_to_other_schemes_are_refused(
 
 
 def test_a_stalled_answer_ends_in_time(mirror: Mirror, server: HostileServer) -> None:
-    mirror.set(connection=Connection(retries=0, timeout=1.0))
+    mirror.set(connection=Connection(retries=0, timeout=3.0))
     server.put(f"/{SPARE}", Reply(200, b"x" * 2000, stall=30, stall_at=10))
     with pytest.raises(errors.UpstreamUnreachable):
         mirror.sync()

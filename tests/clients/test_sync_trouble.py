@@ -246,7 +246,7 @@ def test_an_rsync_that_is_ended_half_way_goes_on_where_it_stopped(
     mirror, root = files
     size = 6 << 20
     (root / "big.iso").write_bytes(noise("big", size))
-    mirror.set(connection=Connection(retries=0, timeout=10.0, bandwidth=2 << 20))
+    mirror.set(connection=Connection(retries=0, timeout=10.0, bandwidth=1 << 20))
     caught: list[BaseException] = []
 
     def run() -> None:
@@ -258,7 +258,7 @@ def test_an_rsync_that_is_ended_half_way_goes_on_where_it_stopped(
     worker = threading.Thread(target=run)
     worker.start()
     copy = mirror.store.folder / "work/tools/files"
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while time.monotonic() < until:
         sizes = [path.stat().st_size for path in copy.rglob(".big.iso.*")] if copy.exists() else []
         if sizes and sizes[0] > size // 3:
@@ -266,7 +266,7 @@ def test_an_rsync_that_is_ended_half_way_goes_on_where_it_stopped(
         time.sleep(0.05)
     for pid in rsync_children():
         os.kill(pid, signal.SIGTERM)
-    worker.join(20)
+    worker.join(60)
     assert isinstance(caught[0], errors.UpstreamUnreachable)
     assert [kind for kind, *_ in mirror.holds()] == ["unreachable"]
     assert mirror.snapshots() == []
@@ -297,7 +297,7 @@ def run_in_thread(mirror: Mirror) -> None:
 
     worker = threading.Thread(target=run)
     worker.start()
-    worker.join(30)
+    worker.join(60)
     if caught:
         raise caught[0]
 

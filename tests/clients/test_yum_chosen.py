@@ -52,13 +52,13 @@ class Chosen:
 
     def setup(self, name: str) -> str:
         url = f"{self.server.url}/setup/{name}.repo"
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             text: str = answer.read().decode()
         return text
 
 
 def get(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         content: bytes = answer.read()
     return content
 
@@ -271,7 +271,7 @@ def test_updates_and_rollback_never_look_older_to_yum(
     assert second.advisories == {}
 
     chosen.zones.within("rollback", "by-rsync", "1")
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while True:
         third = yum34.read(base, first)
         if third.packages == first.packages or time.monotonic() > until:

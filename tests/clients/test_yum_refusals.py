@@ -77,7 +77,7 @@ def checked(server: Serving, key: str) -> DnfRepo:
 
 
 def setup_file(server: Serving) -> str:
-    with urllib.request.urlopen(f"{server.url}/setup/baseos.repo", timeout=10) as answer:
+    with urllib.request.urlopen(f"{server.url}/setup/baseos.repo", timeout=60) as answer:
         text: str = answer.read().decode()
     return text
 
@@ -187,13 +187,13 @@ def test_a_denied_package_is_refused_and_the_rest_goes_on(
         assert "451" in refused.stdout + refused.stderr
         client.install("spare", "greeting")
         url = f"{server.url}/yum/baseos/"
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             listing = answer.read().decode()
         assert SPARE.filename in listing
         assert HELLO.filename not in listing
         for where in (url, f"{server.url}/yum/baseos@1/"):
             with pytest.raises(urllib.error.HTTPError, match="451"):
-                urllib.request.urlopen(where + HELLO.filename, timeout=10)
+                urllib.request.urlopen(where + HELLO.filename, timeout=60)
     vendor.check(inside="repomd")
     with vendor.zones.serving() as server:
         client.use(checked(server, vendor.key))
@@ -210,7 +210,7 @@ def test_a_key_from_a_bundle_reaches_clients_only_when_a_person_approved_it(
         assert "gpgcheck=0" in before
         assert "gpgkey=" not in before
         with pytest.raises(urllib.error.HTTPError, match="404"):
-            urllib.request.urlopen(f"{server.url}/setup/keys/baseos.asc", timeout=10)
+            urllib.request.urlopen(f"{server.url}/setup/keys/baseos.asc", timeout=60)
         assert vendor_key.fingerprint in vendor.zones.within("keys", "list").out
         vendor.zones.within("keys", "approve", vendor_key.fingerprint)
         client = dnf()
@@ -220,7 +220,7 @@ def test_a_key_from_a_bundle_reaches_clients_only_when_a_person_approved_it(
 
 
 def _until(read: Callable[[], str], wanted: str) -> str:
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while not re.search(wanted, text := read()):
         assert time.monotonic() < until, text
         time.sleep(0.05)

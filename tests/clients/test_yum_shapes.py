@@ -101,7 +101,7 @@ def test_every_promise_of_the_index_is_kept(crossed: Crossed, name: str) -> None
     base = f"{crossed.server.url}/yum/{name}/"
 
     def get(path: str) -> bytes:
-        with urllib.request.urlopen(base + path, timeout=10) as answer:
+        with urllib.request.urlopen(base + path, timeout=60) as answer:
             content: bytes = answer.read()
         return content
 

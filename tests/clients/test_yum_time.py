@@ -57,7 +57,7 @@ def live(tmp_path: Path, rpm_cache: RpmCache, vendor_key: GpgHome) -> Iterator[L
         )
         zones.cross()
         with zones.serving(workers=2) as server:
-            setup = urllib.request.urlopen(f"{server.url}/setup/baseos.repo", timeout=10)
+            setup = urllib.request.urlopen(f"{server.url}/setup/baseos.repo", timeout=60)
             yield Live(repo, zones, server, setup.read().decode())
 
 
@@ -66,7 +66,7 @@ def names(*packages: Package) -> list[str]:
 
 
 def get(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         content: bytes = answer.read()
     return content
 
@@ -85,7 +85,7 @@ def everything(base: str) -> dict[str, bytes]:
 
 def settle(live: Live, wanted: dict[str, bytes]) -> None:
     """Wait until both workers have seen a switch; they look ten times a second."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     url = f"{live.base}/repodata/repomd.xml"
     while any(get(url) != wanted["repodata/repomd.xml"] for _ in range(20)):
         assert time.monotonic() < until, "the switch does not arrive"
@@ -190,7 +190,7 @@ class Reader(threading.Thread):
 
     def _get(self, path: str) -> bytes:
         host = self.live.server.url.removeprefix("http://")
-        connection = http.client.HTTPConnection(host, timeout=20, source_address=("127.0.0.2", 0))
+        connection = http.client.HTTPConnection(host, timeout=60, source_address=("127.0.0.2", 0))
         try:
             connection.request("GET", f"/yum/baseos/{quote(path, safe='/+~^')}")
             answer = connection.getresponse()

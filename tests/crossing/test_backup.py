@@ -71,7 +71,7 @@ def test_an_outside_that_burned_goes_on_in_a_new_epoch(zones: Zones, tmp_path: P
     assert zones.status()["holds"] == []
     with (
         zones.serving(workers=1) as server,
-        urllib.request.urlopen(f"{server.url}/files/tools/a.txt", timeout=10) as answer,
+        urllib.request.urlopen(f"{server.url}/files/tools/a.txt", timeout=60) as answer,
     ):
         assert answer.read() == b"after the fire"
 

@@ -241,4 +241,4 @@ def test_a_pipe_that_closes_is_no_failure(tmp_path: Path) -> None:
     assert process.stderr is not None
     assert process.stderr.read() == ""
     process.stderr.close()
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0

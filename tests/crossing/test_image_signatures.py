@@ -105,7 +105,7 @@ def test_another_key_inside_refuses_what_the_outside_took(
 
 
 def _get(host: str, path: str, accept: str) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(host, timeout=20)
+    connection = http.client.HTTPConnection(host, timeout=60)
     try:
         connection.request("GET", path, headers={"Accept": accept})
         answer = connection.getresponse()

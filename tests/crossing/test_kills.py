@@ -65,7 +65,7 @@ class Rig:
             else:
                 assert ended.code == 0, ended
             self.whole()
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while True:
             ended = self.forker.run("-z", zone.folder, *words)
             # An rsync holds the work copy until it has noticed that its sync was killed.

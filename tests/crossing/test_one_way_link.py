@@ -98,7 +98,7 @@ class Link:
 
         def end() -> None:
             process.terminate()
-            process.communicate(timeout=30)
+            process.communicate(timeout=60)
 
         self._stack.callback(end)
         return process

@@ -135,7 +135,7 @@ def run(tmp_path: Path) -> Iterator[Callable[[Path], Running]]:
 def served(zones: Zones, path: str) -> str | None:
     listen = json.loads((zones.inside / "zone.yaml").read_text())["serve"]["listen"]
     try:
-        with urllib.request.urlopen(f"http://{listen}/{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{listen}/{path}", timeout=60) as answer:
             return str(answer.read().decode())
     except OSError:
         return None
@@ -233,7 +233,7 @@ def test_killed_it_leaves_nothing_behind_and_the_next_run_goes_on(
 def test_stopped_in_the_middle_of_a_sync(zones: Zones, run: Callable[[Path], Running]) -> None:
     vendor = zones.folder.parent / "vendor"
     with (vendor / "large.bin").open("wb") as large:
-        large.truncate(3_000_000)
+        large.truncate(9_000_000)
     repository = zones.repositories["tools"]
     repository["bandwidth"] = "64KiB"
     shutil.copytree(vendor, zones.folder / "mirror")
@@ -245,7 +245,7 @@ def test_stopped_in_the_middle_of_a_sync(zones: Zones, run: Callable[[Path], Run
     below = outside.children()
     told = time.monotonic()
     assert outside.end() == 0
-    assert time.monotonic() - told < 20
+    assert time.monotonic() - told < 60  # its rsync alone would go on for more than two minutes
     assert gone(below)
     del repository["bandwidth"]
     zones.configure_outside()

@@ -60,7 +60,7 @@ def receiving(inside: Inside, *words: str) -> Iterator[tuple[subprocess.Popen[st
         yield process, int(found[1])
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
 
 
 def published(inside: Inside, upstream: Upstream) -> bool:
@@ -74,14 +74,14 @@ def test_the_whole_path_through_a_relay_that_forwards_one_direction(tmp_path: Pa
     with receiving(inside) as (_, port), OneWay(("127.0.0.1", port)) as relay:
         send_to(out, relay.address[1])
         assert "handed over" in out.sluice("send").out
-        until(lambda: published(inside, upstream), 40)
+        until(lambda: published(inside, upstream), 60)
         assert out.status()["streams"]["hq"]["sent"]["sequence"] == 1
         assert "nothing to send" in out.sluice("send").out
         upstream.write({"more": b"more"})
         out.sluice("sync")
         out.sluice("pack")
         out.sluice("send")
-        until(lambda: published(inside, upstream), 40)
+        until(lambda: published(inside, upstream), 60)
     assert inside.digest() == out.digest()
     until(lambda: not [p for p in (inside.folder / "inbox" / "hq").iterdir() if p.is_file()])
     assert inside.quarantined() == {}
@@ -133,7 +133,7 @@ def test_the_relay_is_killed_and_started_again_in_the_middle(tmp_path: Path) -> 
         said, complaint = sender.communicate(timeout=60)
         assert sender.returncode == 0, complaint
         assert "handed over" in said
-        until(lambda: published(inside, upstream), 40)
+        until(lambda: published(inside, upstream), 60)
     assert inside.digest() == out.digest()
     assert inside.quarantined() == {}
 
@@ -148,7 +148,7 @@ def test_nobody_there_fails_in_time_and_the_next_call_goes_on(tmp_path: Path) ->
     with receiving(inside) as (_, port):
         send_to(out, port, timeout="10s")
         out.sluice("send")
-        until(lambda: published(inside, upstream), 40)
+        until(lambda: published(inside, upstream), 60)
 
 
 def test_parts_in_doubt_wait_for_the_next_call(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_parts_in_doubt_wait_for_the_next_call(tmp_path: Path) -> None:
     with receiving(inside) as (_, port):
         send_to(out, port, timeout="10s", rate="8Gbit")
         assert "of bundle 1, 2" in out.sluice("send").out
-        until(lambda: published(inside, upstream), 40)
+        until(lambda: published(inside, upstream), 60)
     assert inside.digest() == out.digest()
 
 
@@ -189,7 +189,7 @@ def test_a_sender_that_is_killed_sends_again_what_was_under_way(tmp_path: Path) 
             sender.communicate()
         send_to(out, port, rate="8Gbit")
         out.sluice("send")
-        until(lambda: published(inside, upstream), 40)
+        until(lambda: published(inside, upstream), 60)
     assert inside.quarantined() == {}
 
 
@@ -209,14 +209,14 @@ def test_a_part_that_is_damaged_on_the_way_is_sent_again_by_hand(tmp_path: Path)
         with OneWay(("127.0.0.1", port), alter) as relay:
             send_to(out, relay.address[1])
             out.sluice("send")
-            until(lambda: "tools" in inside.holds(), 40)
+            until(lambda: "tools" in inside.holds(), 60)
         send_to(out, port)
-        until(lambda: "part 4" in inside.holds()["tools"]["remedy"], 40)
+        until(lambda: "part 4" in inside.holds()["tools"]["remedy"], 60)
         assert inside.content("tools") is None
         out.sluice("resend", 1, "--parts", 4)
-        until(lambda: published(inside, upstream), 40)
+        until(lambda: published(inside, upstream), 60)
         process.terminate()
-        _, complaints = process.communicate(timeout=30)
+        _, complaints = process.communicate(timeout=60)
     assert "DamagedFrame" in complaints
     assert inside.status()["holds"] == []
 
@@ -245,9 +245,9 @@ def test_pinned_certificates(tmp_path: Path) -> None:
         assert "`tls: pin` is the other side's `tls: cert`" in refused
         send_to(out, port, tls=tls("out", "in"))
         out.sluice("send")
-        until(lambda: published(inside, upstream), 40)
+        until(lambda: published(inside, upstream), 60)
         process.terminate()
-        _, complaints = process.communicate(timeout=30)
+        _, complaints = process.communicate(timeout=60)
     assert "PeerRefused: 127.0.0.1: the TLS handshake failed" in complaints
 
 
@@ -261,8 +261,8 @@ def test_strangers_are_named_and_change_nothing(tmp_path: Path) -> None:
         push(("127.0.0.1", port), noise(2, 100_000))
         send_to(out, port)
         out.sluice("send")
-        until(lambda: published(inside, upstream), 40)
+        until(lambda: published(inside, upstream), 60)
         process.terminate()
-        _, complaints = process.communicate(timeout=30)
+        _, complaints = process.communicate(timeout=60)
     assert "DamagedFrame: 127.0.0.1: bytes that are no frame" in complaints
     assert inside.quarantined() == {}

@@ -24,7 +24,7 @@ CENTRAL = {"format": "maven", "upstream": UPSTREAM}
 
 def ask(server: Serving, path: str) -> int:
     try:
-        with urllib.request.urlopen(server.url + path, timeout=20) as answer:
+        with urllib.request.urlopen(server.url + path, timeout=60) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
@@ -187,7 +187,7 @@ def test_a_store_that_can_only_be_read_is_served(crossed: Zones) -> None:
         with ReadOnlyServing(crossed.inside) as server:
             assert ask(server, "/files/our-tools/here.txt") == 200
             assert ask(server, "/files/our-tools/missing") == 404
-            time.sleep(1.5)
+            time.sleep(3.0)  # a worker tells once a second
         log = server.log.read_text()
     finally:
         for path in closed:

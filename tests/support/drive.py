@@ -386,7 +386,7 @@ class Server:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def wait(self, path: str, wanted: bytes, seconds: float = 10) -> bytes:
+    def wait(self, path: str, wanted: bytes, seconds: float = 60) -> bytes:
         """The body of ``path`` as soon as it holds ``wanted``: servers follow the ledger."""
         until = time.monotonic() + seconds
         while wanted not in (body := self.get(path).body):
@@ -395,7 +395,7 @@ class Server:
         return body
 
     def get(self, path: str, **headers: str) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request("GET", path, headers=headers)
             answer = connection.getresponse()

@@ -82,7 +82,7 @@ class Forker:
     ) -> None:
         assert self._process.stdin
         self._process.stdin.close()
-        self._process.wait(20)
+        self._process.wait(60)
         assert self._process.stdout
         self._process.stdout.close()
 

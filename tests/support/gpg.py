@@ -72,7 +72,7 @@ class GpgHome:
         tools.run(
             [tools.need("gpgconf"), "--homedir", self.home, "--kill", "all"],
             check=False,
-            timeout=20,
+            timeout=60,
         )
         shutil.rmtree(self.home, ignore_errors=True)
 

@@ -166,7 +166,7 @@ class HostileServer:
         self._ended.set()
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(10)
+        self._thread.join(60)
 
     def __enter__(self) -> Self:
         self.start()

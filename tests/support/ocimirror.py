@@ -11,7 +11,7 @@ from manifests.zone.model import Connection, Oci, Repository, Upstream
 from store.store import Store
 from tests.clients.syncing import Mirror
 
-FAST = Connection(retries=1, timeout=5.0)
+FAST = Connection(retries=1, timeout=20.0)
 
 
 def images(

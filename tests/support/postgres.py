@@ -99,7 +99,7 @@ class Postgres:
 
     def _wait_until_ready(self) -> None:
         # The port opens a moment before the server lets anybody in.
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while True:
             try:
                 self._admin(sql.SQL("SELECT 1").format())

@@ -170,9 +170,9 @@ class Registry:
             headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
         path = path.removeprefix(self.url)
         connection = (
-            http.client.HTTPSConnection("127.0.0.1", self.port, context=_trusting(), timeout=30)
+            http.client.HTTPSConnection("127.0.0.1", self.port, context=_trusting(), timeout=60)
             if self.tls
-            else http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+            else http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         )
         try:
             connection.request(method, path, body=body, headers=headers)

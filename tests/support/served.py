@@ -99,7 +99,7 @@ def read_folder(folder: Path) -> dict[str, bytes]:
     }
 
 
-def eventually(check: Callable[[], bool], seconds: float = 20.0) -> None:
+def eventually(check: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait until ``check`` holds 20 times in a row: then every worker has followed a switch."""
     until = time.monotonic() + seconds
     row = 0
@@ -173,7 +173,7 @@ class Serving:
 
     def stop(self) -> None:
         self.server.stop()
-        self._thread.join(30)
+        self._thread.join(60)
         assert not self._thread.is_alive(), "the server did not end"
 
     def _run(self) -> None:

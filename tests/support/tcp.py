@@ -79,7 +79,7 @@ def landed(folder: Path) -> dict[str, bytes]:
     }
 
 
-def until(true: Callable[[], object], seconds: float = 20.0) -> None:
+def until(true: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait for something; AssertionError if it does not come."""
     end = time.monotonic() + seconds
     while not true():

@@ -149,15 +149,15 @@ def spawn(
 
 
 def stop(process: subprocess.Popen[bytes], *, by: signal.Signals = signal.SIGTERM) -> None:
-    """End a process that ``spawn`` started; kills it after ten seconds."""
+    """End a process that ``spawn`` started; kills it after a minute."""
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(by)
         try:
-            process.wait(10)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(10)
+            process.wait(60)
 
 
 def free_port() -> int:
@@ -173,7 +173,7 @@ def wait_for_port(
     process: subprocess.Popen[bytes] | None = None,
     *,
     log: Path | None = None,
-    seconds: float = 20,
+    seconds: float = 60,
 ) -> None:
     """Return once 127.0.0.1:``port`` accepts; AssertionError if not, or ``process`` ended."""
     until = time.monotonic() + seconds

@@ -151,7 +151,7 @@ def _hash(record: Element, tag: str, body: bytes) -> str:
 
 
 def _get(base: str, path: str) -> bytes:
-    with urllib.request.urlopen(f"{base}/{quote(path, safe='/+~^')}", timeout=10) as answer:
+    with urllib.request.urlopen(f"{base}/{quote(path, safe='/+~^')}", timeout=60) as answer:
         body: bytes = answer.read()
     return body
 

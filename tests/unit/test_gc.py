@@ -199,11 +199,11 @@ def test_gc_waits_for_nobody_by_default(store: Store) -> None:
     def work() -> None:
         with store.locks.shared():
             entered.set()
-            leave.wait(20)
+            leave.wait(60)
 
     thread = threading.Thread(target=work)
     thread.start()
-    entered.wait(20)
+    entered.wait(60)
     with pytest.raises(errors.StoreBusy):
         collect(store)
     assert collect(store, dry_run=True).removed == 1

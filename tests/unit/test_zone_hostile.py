@@ -31,7 +31,7 @@ def test_bombs_end_soon() -> None:
     refused("- " * 200_000)
     lines = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 60)]
     refused("\n".join(lines))
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60
 
 
 @pytest.mark.parametrize(

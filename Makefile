@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 # More than two cores: much of the time is spent waiting for clients and servers.
 JOBS ?= 3
 
-.PHONY: help demo test lint bench soak dist lock clean
+.PHONY: help program demo test lint bench soak dist lock clean
 
 help:
 	@echo "make demo    RPMs, a Java build and container images, end to end, on this machine"
 	@echo "make test    the whole test suite (under 15 minutes on two cores)"
+	@echo "make program just the program: .venv/bin/sluice"
 	@echo "make lint    ruff, mypy --strict, import-linter"
 	@echo "make bench   speeds as ratios against named peers"
 	@echo "make soak    the long versions of the tests"
@@ -29,6 +30,10 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 .PHONY: system-lint system-demo system-test system-bench
 system-lint system-demo system-test system-bench: system-%:
 	@PYTHON=$(PYTHON) .ci/system-packages $*
+
+program: system-lint
+	@$(MAKE) --no-print-directory $(VENV)/.ready
+	@$(BIN)/sluice --version
 
 demo: system-demo
 	@$(MAKE) --no-print-directory $(VENV)/.ready

@@ -33,7 +33,7 @@ RUN = re.compile(
     r"run: (?P<machine>[a-z]+) as (?P<account>[a-z]+)"
     r"(?:, ends with (?P<code>\d+))?(?P<patient>, within a minute)?"
 )
-BELOW = re.compile(r'below "(?P<line>[^"]+)" in (?P<file>/\S+) (?P<machine>[a-z]+)')
+BELOW = re.compile(r'below "(?P<line>[^"]+)" in (?P<file>\S+) (?P<machine>[a-z]+)')
 NOT_RUN = re.compile(r"not run: (?P<why>\S.{9,})")
 
 

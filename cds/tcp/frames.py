@@ -44,7 +44,7 @@ HEADER = _FIELDS.size + _CHECK
 _LOOK = 1 << 10
 """What a look at a header that is none counts in the budget: it costs us time."""
 _RECEIVE = 256 << 10
-"""Bytes to take in at once: what was just received is hashed while the cache has it."""
+"""Bytes to take in at once while no frame says how many will come."""
 
 
 class Kind(IntEnum):
@@ -60,7 +60,7 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A good frame. ``body`` is valid until the decoder is given more bytes."""
+    """A good frame. ``body`` is valid until its buffer is given more bytes."""
 
     kind: int
     transfer: bytes
@@ -96,15 +96,20 @@ def frame(kind: int, transfer: bytes = NO_TRANSFER, offset: int = 0, body: bytes
     return header(kind, transfer, offset, body) + body
 
 
+def new_buffer() -> bytearray:
+    """Room for what a decoder holds at a time: one frame and a bit."""
+    return bytearray(MAX_BODY + HEADER + _RECEIVE)
+
+
 class Decoder:
     """Finds the frames in a stream of bytes, whatever lies between them.
 
     Receive into ``space()``, say how much by ``received(n)``, then call ``next()`` until it
-    returns None. Memory is one frame and a bit.
+    returns None. Memory is one buffer.
     """
 
     def __init__(self) -> None:
-        self._buffer = bytearray(MAX_BODY + HEADER + _RECEIVE)
+        self._buffer = new_buffer()
         self._view = memoryview(self._buffer)
         self._start = 0
         self._end = 0
@@ -123,9 +128,25 @@ class Decoder:
             kept = self._end - self._start
             self._view[:kept] = bytes(self._view[self._start : self._end])
             self._start, self._end = 0, kept
-        # The rest of a frame and the next header: then there is nothing to move.
-        most = self._missing + HEADER if self._missing else _RECEIVE
-        return self._view[self._end : self._end + min(most, _RECEIVE)]
+        # To the end of the frame and no further: then there is nothing to move.
+        return self._view[self._end : self._end + (self._missing or _RECEIVE)]
+
+    @property
+    def promised(self) -> bool:
+        """Whether the header of a frame says that all of ``space()`` will be filled."""
+        return bool(self._missing)
+
+    def go_on_in(self, buffer: bytearray) -> bytearray:
+        """Leave the buffer to the frames that came from it, and use ``buffer`` from now on.
+
+        Returns the one that was left; the frames in it are valid until it is used again.
+        ``buffer`` is of ``new_buffer``, and nothing in it is looked at.
+        """
+        left, view = self._buffer, self._view[self._start : self._end]
+        self._buffer, self._view = buffer, memoryview(buffer)
+        self._view[: len(view)] = view
+        self._start, self._end = 0, len(view)
+        return left
 
     def received(self, count: int) -> None:
         """``count`` bytes stand in ``space()``."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from cds.tcp.behind import WriteBehind
 from cds.tcp.frames import Damage, Decoder, Kind
 from cds.tcp.landing import Field, Landing
 from cds.tcp.pinning import Pinned
@@ -42,8 +43,7 @@ class _Peer:
         """Until when a whole frame must have come; None while we are at work ourselves."""
         self.proved = False
         """Whether one good frame came."""
-        self.under_way = False
-        """Whether a part has begun and not ended."""
+        self.behind: WriteBehind | None = None
         self.ended = ""
         """Why we ended it."""
         self.thread: threading.Thread | None = None
@@ -148,7 +148,7 @@ class Listener:
         while not self._stopping.wait(min(_TICK, quiet / 4)):
             now = time.monotonic()
             with self._lock:
-                busy = any(peer.under_way for peer in self._peers)
+                busy = any(peer.behind is not None and peer.behind.busy for peer in self._peers)
             if self._seen and not busy and now - self._last > quiet:
                 return
             if not self._seen and now > until:
@@ -213,10 +213,15 @@ class Listener:
             lambda error: self._note(error, peer.name),
             self._waiting_for_room(),
         )
+        peer.behind = WriteBehind(landing, self._came)
         why = "the connection ended"
         try:
-            self._secure(peer)
-            self._read(peer, landing)
+            try:
+                self._secure(peer)
+                self._read(peer, peer.behind)
+            finally:
+                peer.deadline = None
+                peer.behind.close()
         except errors.SluiceError as exc:
             self._note(exc, peer.name)
         except OSError as exc:
@@ -242,10 +247,17 @@ class Listener:
             peer.connection = secured  # before the handshake, which may have to be cut short
             self._tls.shake_hands(secured)
 
-    def _read(self, peer: _Peer, landing: Landing) -> None:
+    def _came(self, path: Path) -> None:
+        with self._lock:
+            self.parts += 1
+        self._landed(path)
+
+    def _read(self, peer: _Peer, behind: WriteBehind) -> None:
         decoder = Decoder()
         while not peer.ended:
-            count = peer.connection.recv_into(decoder.space())
+            # Woken once for a frame, not for every piece of it; TLS knows no such flag.
+            flags = socket.MSG_WAITALL if decoder.promised and self._tls is None else 0
+            count = peer.connection.recv_into(decoder.space(), flags=flags)
             if count:
                 decoder.received(count)
             else:
@@ -256,14 +268,10 @@ class Listener:
                     continue
                 peer.deadline = None
                 peer.proved = True
-                path = landing.take(found)
-                peer.under_way = bool(landing.under_way)
+                behind.put(found, decoder)
                 peer.deadline = time.monotonic() + self._settings.timeout
                 if found.kind != Kind.ALIVE:
                     self._seen, self._last = True, time.monotonic()
-                if path is not None:
-                    self.parts += 1
-                    self._landed(path)
             if not count:
                 return
 

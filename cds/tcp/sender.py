@@ -30,12 +30,12 @@ from typing import NoReturn
 
 from cds.base import Outstanding, Sent, check_name
 from cds.outbox import open_part
-from cds.tcp.frames import TRANSFER, Kind, frame, header
+from cds.tcp.frames import MAX_BODY, TRANSFER, Kind, frame, header
 from cds.tcp.pinning import Pinned
 from manifests import errors
 from manifests.zone import TcpSending
 
-FRAME = 256 << 10
+FRAME = MAX_BODY
 """Bytes of a part in one frame; less on a slow link, so that one takes a second at most."""
 
 _SMALLEST = 4 << 10

@@ -62,10 +62,13 @@ def decode(stream: bytes, sizes: Iterator[int] | None = None) -> list[Frame | Da
 
 
 @contextmanager
-def listener(folder: Path, reserve_free: int = 0, **settings: object) -> Iterator[Listener]:
+def listener(
+    folder: Path, reserve_free: int = 0, files: Seam | None = None, **settings: object
+) -> Iterator[Listener]:
     """A running listener on a free port."""
     values: dict[str, object] = {"host": "127.0.0.1", "port": 0, "timeout": 20.0} | settings
-    made = Listener(Seam(), folder, TcpListening(**values), reserve_free=reserve_free)  # type: ignore[arg-type]
+    tcp = TcpListening(**values)  # type: ignore[arg-type]
+    made = Listener(files or Seam(), folder, tcp, reserve_free=reserve_free)
     with made:
         yield made
 

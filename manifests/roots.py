@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 from manifests.digest import Digest, sha256_of
@@ -21,6 +22,8 @@ MAX_CHAIN: Final = 1024
 """Root documents in one chain."""
 MAX_CHAIN_BYTES: Final = 16 * 1024 * 1024
 """Bytes of all root documents of one chain."""
+_WALKS: Final = 4
+"""Walks that are remembered, since all bundles of a backlog carry the same chain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,12 @@ def walk_roots(trusted: Sequence[bytes], chain: Sequence[bytes]) -> TrustedRoot:
 
     Raises `ForeignRoot`, `Unsigned`, `MalformedManifest`, `NotCanonical`.
     """
+    return _walk(tuple(trusted), tuple(chain))
+
+
+@lru_cache(maxsize=_WALKS)
+def _walk(trusted: tuple[bytes, ...], chain: tuple[bytes, ...]) -> TrustedRoot:
+    """Nothing but these very bytes decides what comes out, so it may be remembered."""
     roots = [read_pinned(trusted[0])]
     for data in trusted[1:]:
         roots.append(_next_root(roots[-1], read_root(data, where="trusted root")))

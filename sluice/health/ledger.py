@@ -9,16 +9,18 @@ from sluice.health.finding import Finding, ok, problem
 from sluice.health.site import Site
 
 _REMEDY = "keep a copy of it, then restore a backup; see docs/operations.md, Backups"
+_SERVER = "does PostgreSQL run there? then `ledger` and `ledger_password_file` in zone.yaml"
 
 
 def ledger(site: Site) -> Iterator[Finding]:
     """Opens it as `status` would; PostgreSQL has ten seconds to answer."""
-    where = site.zone.ledger.url or str(site.folder / "ledger.sqlite")
+    where = site.zone.ledger.url or str(site.zone.ledger.path)
     try:
         with site.open_store() as store, store.ledger.read() as tx:
             number, _ = tx.event_head()
             tx.holds()
     except SluiceError as error:
-        yield problem(error.where or where, error.what, error.remedy or _REMEDY)
+        remedy = _REMEDY if site.zone.ledger.url is None else _SERVER
+        yield problem(where, error.what, error.remedy or remedy)
         return
     yield ok(where, f"readable and of this version; {number} events")

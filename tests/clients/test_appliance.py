@@ -142,6 +142,11 @@ def test_it_installs_runs_and_serves_without_a_network(machine: Machine, zones: 
     assert any("published tools" in json.loads(line)["MESSAGE"] for line in fields)
     # The children that parse hostile indexes run under the unit's rules as elsewhere.
     assert "HELD" not in machine.journal()
+    checked = machine.run(f"{AS_SLUICE} sluice -z /var/lib/sluice/hq check").stdout
+    assert checked.endswith("all is well\n"), checked
+    assert "service: sluice@hq.service: it runs; watchdog fed at " in checked
+    as_root = machine.run("sluice -z /var/lib/sluice/hq check --quiet").stdout
+    assert "warning owners: /var/lib/sluice/hq: belongs to sluice, and this is root" in as_root
 
 
 def test_it_survives_what_happens_to_services(machine: Machine, zones: Zones) -> None:

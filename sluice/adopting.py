@@ -10,6 +10,7 @@ from manifests.state import is_name
 from manifests.tree import parse
 from manifests.zone import OutsideStream, OutsideZone
 from mirror.adopting import work_places
+from sluice.commands.trust import stream_keys
 from sluice.context import Context
 from sluice.progress import Progress
 from sluice.text import fingerprint
@@ -100,7 +101,7 @@ def assume_inside(context: Context, stream: OutsideStream, repository: str, said
             where=stream.name,
             remedy=f"repositories here: {', '.join(stream.repositories) or 'none'}",
         )
-    store = context.store
+    store, epoch = context.store, stream_keys(context, stream).trusted().epoch
     with store.locks.shared():
         if is_digest(said):
             tree = Digest(said)
@@ -116,7 +117,7 @@ def assume_inside(context: Context, stream: OutsideStream, repository: str, said
         else:
             tree = _read_list(context, Path(said))
         with store.ledger.write(context.actor) as tx:
-            assume(tx, stream.name, repository, tree)
+            assume(tx, stream.name, repository, tree, epoch=epoch)
     return tree
 
 

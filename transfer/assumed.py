@@ -21,19 +21,24 @@ from store.store import Store
 _PREFIX: Final = "assumed:"
 
 
-def assume(tx: WriteTransaction, stream: str, repository: str, tree: Digest) -> None:
-    """From now on the inside of ``stream`` is taken to hold all that ``tree`` names."""
-    tx.pin(_key(stream, repository), [tree], PinKind.BLOBS, "assumed")
+def assume(tx: WriteTransaction, stream: str, repository: str, tree: Digest, *, epoch: int) -> None:
+    """As long as ``epoch`` lasts, the inside of ``stream`` is taken to hold all that ``tree``
+    names."""
+    tx.pin(_key(stream, repository), [tree], PinKind.BLOBS, str(epoch))
     tx.event("inside.assumed", stream, repository, tree=tree)
 
 
-def assumed(tx: ReadTransaction, stream: str) -> dict[str, Digest]:
-    """Trees by repository, until a bundle relied on them."""
+def assumed(tx: ReadTransaction, stream: str, epoch: int) -> dict[str, Digest]:
+    """Trees by repository, until a bundle relied on them.
+
+    What was said in an earlier epoch counts no more: a new one is declared when it is in
+    doubt what the inside holds.
+    """
     start = _key(stream, "")
     return {
         pin.key.removeprefix(start): pin.digests[0]
         for pin in tx.pins()
-        if pin.key.startswith(start)
+        if pin.key.startswith(start) and pin.note == str(epoch)
     }
 
 
@@ -68,7 +73,7 @@ def laid_over(table: StateTable, rows: Mapping[str, StateRow]) -> StateTable:
 def relied_on(tx: WriteTransaction, manifest: Manifest) -> None:
     """A bundle is released: what it was based on is no assumption any more, nor is anything
     of what it brings in full."""
-    trees = assumed(tx, manifest.stream)
+    trees = assumed(tx, manifest.stream, manifest.epoch)
     for row in manifest.state.rows:
         before = manifest.base.row(row.repository)
         full = manifest.kind == "full"

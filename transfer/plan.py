@@ -131,7 +131,7 @@ def choose_base(
         tables = series.tables if series else _window(store, state, past, newest)
     adopted: dict[str, StateRow] = {}
     if series is None and not wish.full:
-        adopted = assumed_rows(store, assumed(tx, stream), state, wish.only)
+        adopted = assumed_rows(store, assumed(tx, stream, epoch), state, wish.only)
     if adopted:
         tables = tuple(laid_over(table, adopted) for table in tables or (StateTable(()),))
     held = tables

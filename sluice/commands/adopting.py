@@ -11,7 +11,7 @@ from manifests.state import format_time
 from manifests.units import format_bytes
 from manifests.zone import OutsideStream, OutsideZone
 from sluice.adopting import adopt_folder, assume_inside, check_name, forget, known, write_list
-from sluice.commands.trust import stream_of
+from sluice.commands.trust import stream_keys, stream_of
 from sluice.context import Context
 from sluice.progress import Progress
 from sluice.text import fingerprint, plural, table
@@ -139,8 +139,10 @@ def _show(context: Context) -> int:
     with context.store.ledger.read() as tx:
         for one in all_adopted(tx):
             rows.append((one.repository, format_time(one.at), fingerprint(one.tree)))
-        for stream in context.zone.streams:
-            for name, tree in assumed(tx, stream).items():
-                rows.append((name, f"assumed inside ({stream})", fingerprint(tree)))
+        for stream in context.zone.streams.values():
+            if isinstance(stream, OutsideStream):
+                epoch = stream_keys(context, stream).trusted().epoch
+                for name, tree in assumed(tx, stream.name, epoch).items():
+                    rows.append((name, f"assumed inside ({stream.name})", fingerprint(tree)))
     print(table(rows) if len(rows) > 1 else "nothing was adopted")
     return 0

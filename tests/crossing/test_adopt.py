@@ -123,3 +123,8 @@ def test_what_cannot_be_meant_is_refused(zones: Zones) -> None:
     (zones.folder / "no-list").write_text("not a tree\n")
     zones.out("adopt", "baseos", "--inside", zones.folder / "no-list", expect=1)
     assert zones.out("adopt").out == "nothing was adopted\n"
+    said = zones.out("adopt", "baseos", disk).out
+    zones.out("adopt", "baseos", "--inside", *digest(said).split())
+    assert "assumed inside (hq)" in zones.out("adopt").out
+    zones.out("trust", "renew", "--new-epoch")
+    assert "assumed inside" not in zones.out("adopt").out, "then nobody knows what is inside"

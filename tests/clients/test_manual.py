@@ -13,6 +13,7 @@ import pytest
 from tests.support import samples
 from tests.support.emptymachine import EmptyMachine, Terminal, Typed
 from tests.support.gpg import GpgHome
+from tests.support.images import Layout
 from tests.support.manual import BELOW, FOLLOWED, RUN, Block, blocks
 from tests.support.rpms import RpmCache
 from tests.support.yumrepo import YumRepo
@@ -36,6 +37,8 @@ MEDIA = {
 PLACEHOLDERS = {"0123456789abcdef" * 4: "[0-9a-f]{64}"}
 # The mirror that is adopted is what the vendor's rsync gives out, too.
 UPSTREAM = "/mnt/mirror"
+IMAGES = f'platform: {{format: oci, upstream: "file://{UPSTREAM}/images", images: ["team/app"]}}'
+WANTED = "/v2/platform/team/tool/manifests/1"
 # The client is a further shell on the inside's network, and Debian's dnf set as RHEL's is.
 CLIENT = (
     "mkdir -p /etc/yum.repos.d /etc/dnf && printf '%%_dbpath /var/lib/rpm\\n' > /root/.rpmmacros"
@@ -121,7 +124,7 @@ class Reader:
 
     def happens(self, machine: str, line: str) -> None:
         """What the document does not tell of, in the zone's folder."""
-        done = self._terminals[machine, "sluice"].type(f"cd $SLUICE_ZONE && {line}; cd")
+        done = self._terminals[machine, "sluice"].type(f"(cd $SLUICE_ZONE && {line})")
         assert done.code == 0, done
 
     def _filled(self, line: str) -> str:
@@ -170,11 +173,18 @@ def reader(tmp_path: Path, vendor: YumRepo, vendor_key: GpgHome) -> Iterator[Rea
         yield made
 
 
+@pytest.mark.timeout(900)
 def test_the_document_leads_to_a_served_repository_and_beyond(
-    reader: Reader, vendor: YumRepo, rpm_cache: RpmCache
+    reader: Reader, vendor: YumRepo, rpm_cache: RpmCache, tmp_path: Path
 ) -> None:
     reader.follow(FIRST)
+    # The vendor's next day, a repository of images, and a bundle that is lost.
     samples.release_update(vendor, rpm_cache)
+    layout = Layout(tmp_path / "mnt-mirror" / "images")
+    layout.tag("team/app:1", layout.image())
+    reader.happens("outside", f"sed -i '/^repositories:/a\\  {IMAGES}' zone.yaml")
     reader.happens("outside", "sluice sync && sluice pack && sluice send && rm outbox/*")
     for heading in REST:
+        if heading == "## Wants":
+            reader.happens("inside", f"curl -sS http://packages.example.org:8080{WANTED}")
         reader.follow(heading)

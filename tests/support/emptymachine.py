@@ -7,6 +7,7 @@ its own, too, and go with it. No systemd runs there (``tests.support.systemd`` h
 
 from __future__ import annotations
 
+import compileall
 import os
 import secrets
 import select
@@ -21,9 +22,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.architecture.project import PACKAGES, ROOT
 from tests.support import tools
-
-ROOT = Path(__file__).resolve().parents[2]
 
 _BOOT = r"""
 set -eu
@@ -103,7 +103,7 @@ class Terminal:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
 
-    def type(self, line: str, *, seconds: float = 120.0) -> Typed:
+    def type(self, line: str, *, seconds: float = 300.0) -> Typed:
         """Type one command and wait for it; AssertionError after ``seconds``."""
         assert self._process.stdin is not None and self._process.stdout is not None
         mark = f"--{secrets.token_hex(8)}"
@@ -198,6 +198,10 @@ class EmptyMachine:
 
     def _furnish(self) -> None:
         """What ``install.sh`` leaves behind, with the checkout in the place of its copy."""
+        # As pip does: the checkout is read-only there, and a program compiled anew for each
+        # call takes three times as long.
+        for package in PACKAGES:
+            compileall.compile_dir(ROOT / package, quiet=2)
         # The account `sluice` reads the checkout, wherever that lies.
         for path in (ROOT, Path(sys.prefix), Path(sys.base_prefix)):
             self.do(" && ".join(f"chmod o+x {shlex.quote(str(up))}" for up in path.parents))

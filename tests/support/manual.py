@@ -20,6 +20,7 @@ from pathlib import Path
 FOLLOWED = (
     "## From nothing to a served repository",
     "## Loss and sending again",
+    "## Wants",
     "## Stopping bad content",
     "## Keys",
     "## Routine",

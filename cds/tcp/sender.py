@@ -10,14 +10,12 @@ What is lost without a break, the next bundle tells the inside.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import io
 import os
 import select
 import socket
-import ssl
 import struct
 import termios
 import threading
@@ -212,27 +210,23 @@ class TcpOutlet:
             body = self._block[: min(count, part.size - at)]
             digest = hashlib.sha256(body).digest()
             digests.update(digest)
-            self._put(header(Kind.DATA, part.transfer, at, body, digest), body, part, at)
+            self._put(header(Kind.DATA, part.transfer, at, body, digest), body)
             at += len(body)
         self._put(frame(Kind.END, part.transfer, part.size, digests.digest()))
         self._drain()
 
-    def _put(
-        self, head: bytes, body: bytes | memoryview = b"", part: _Part | None = None, at: int = 0
-    ) -> None:
-        """Send a frame; ``body`` stands at ``at`` in ``part``, if that is where it is from."""
+    def _put(self, head: bytes, body: bytes | memoryview = b"") -> None:
+        """Send a frame."""
         self._pace.take(len(head) + len(body))
         with self._lock:
             connection = self._connection
             if connection is None:
                 raise _BrokenError("it broke while nothing was sent")
             try:
-                if part is None or isinstance(connection, ssl.SSLSocket):
-                    connection.sendall(head)
-                    connection.sendall(body)
-                else:
-                    connection.sendall(head, socket.MSG_MORE)
-                    _send_file(connection, part.file.fileno(), at, len(body))
+                # The other side wakes for the frame, not for its header; TLS knows no such flag.
+                more = socket.MSG_MORE if body and self._tls is None else 0
+                connection.sendall(head, more)
+                connection.sendall(body)
             except OSError as exc:
                 raise _BrokenError(exc.strerror or str(exc)) from exc
         self._progress = time.monotonic()
@@ -350,24 +344,3 @@ def _unacknowledged(connection: socket.socket | None) -> int:
     if error := connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
         raise _BrokenError(os.strerror(error))
     return int(count)
-
-
-def _send_file(connection: socket.socket, fd: int, at: int, count: int) -> None:
-    """Send bytes of a file without copying them; what was written over meanwhile does not
-
-    fit the hash that went before, and costs the part.
-    """
-    end = at + count
-    while at < end:
-        try:
-            sent = os.sendfile(connection.fileno(), fd, at, end - at)
-        except BlockingIOError:
-            # A socket with a time-out never waits by itself.
-            watch = select.poll()
-            watch.register(connection.fileno(), select.POLLOUT)
-            if not watch.poll((connection.gettimeout() or 0.0) * 1000):
-                raise TimeoutError("timed out") from None
-            continue
-        if not sent:
-            raise OSError(errno.EIO, "the part became shorter while it was sent")
-        at += sent

@@ -189,6 +189,14 @@ def _anchors(text: str) -> set[str]:
     return found
 
 
+def test_the_list_at_the_top_of_operations_has_every_section() -> None:
+    text = (ROOT / OPERATIONS).read_text()
+    listed = text.partition("\n## ")[0].partition("[From")[2]
+    assert re.findall(r"\[([^\]]+)\]\(#", f"[From{listed}") == re.findall(
+        r"^## (.+)$", text, re.MULTILINE
+    )
+
+
 def test_links_between_documents_lead_somewhere() -> None:
     broken = []
     for path in documents():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from manifests import errors
 from manifests.digest import Digest, sha256_of
+from manifests.provenance import Origin
 from manifests.state import Snapshot, format_time, parse_time
 from manifests.zone import model as zone
 from mirror.attempts import Built
@@ -14,6 +16,7 @@ from mirror.report import printable
 from mirror.settings import Settings
 from store.adopted import settle_adopted
 from store.ledger import ReadTransaction, WriteTransaction
+from store.origins import drop_origin, keep_origin
 from store.records import AcceptedMissing, Hold, StoredSnapshot
 from store.store import Store
 
@@ -45,6 +48,11 @@ def leap_serials(tx: WriteTransaction) -> int:
 def _meta_key(what: str, repository: str) -> str:
     # A name may have 64 characters, as many as a key.
     return f"{what}/{sha256_of(repository.encode())[:40]}"
+
+
+def _public(address: str) -> str:
+    """An address that may cross: a mirror list may name one with a user or a token in it."""
+    return re.sub(r"//[^/@\s]*@", "//", address).partition("?")[0]
 
 
 class Committer:
@@ -151,7 +159,7 @@ class Committer:
             tx.add_snapshot(StoredSnapshot("", snapshot, built.gathered.source))
             if removals_accepted:
                 tx.event("sync.removals-accepted", repository=self._name, files=removals_accepted)
-            tx.event(
+            done = tx.event(
                 "sync.done",
                 repository=self._name,
                 serial=snapshot.serial,
@@ -163,9 +171,11 @@ class Committer:
                 removed=built.counts.removed,
                 advice=len(built.problems),
             )
+            keep_origin(tx, self._origin(snapshot, built, settings, done.actor))
             old = tx.snapshots("", self._name)[max(1, self._repository.keep) :]
             for stored in old:
                 tx.drop_snapshot("", self._name, stored.snapshot.serial)
+                drop_origin(tx, self._name, stored.snapshot.serial)
             if old:
                 serials = [stored.snapshot.serial for stored in old]
                 tx.event("snapshots.dropped", repository=self._name, serials=serials[:100])
@@ -174,6 +184,20 @@ class Committer:
             if tx.hold(self._hold_key) is not None:
                 self._release(tx)
         return snapshot
+
+    def _origin(self, snapshot: Snapshot, built: Built, settings: Settings, actor: str) -> Origin:
+        """What the inside is told of where a snapshot came from."""
+        keys = settings.keys
+        return Origin(
+            self._name,
+            snapshot.serial,
+            _public(built.gathered.source),
+            snapshot.created,
+            actor,
+            "good" if keys.digest else "unchecked",
+            bool(keys.digest) and self._repository.signers.check_packages,
+            tuple(path.rpartition("/")[2].partition(".")[0] for path, _ in keys.files),
+        )
 
     def _remember(self, tx: WriteTransaction, built: Built | None, settings: Settings) -> None:
         tx.set_meta(_meta_key("synced", self._name), format_time(self._now()))

@@ -1,3 +1,5 @@
 """The command line and the wiring: the only package that imports all others."""
 
-__version__ = "0.1.0"
+from manifests.version import VERSION
+
+__version__ = VERSION

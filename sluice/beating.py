@@ -31,5 +31,6 @@ def make_heartbeat(
             manifest, sequence, context.now(), role="timestamp"
         ),
         roots=keys.chain(),
+        wire=stream.wire,
         now=context.now(),
     )

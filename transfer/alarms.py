@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from manifests.errors import WrongVersion
 from manifests.state import format_time
 from manifests.trust import TrustState
 from manifests.units import format_duration
@@ -98,17 +99,36 @@ def unmatched(
     )
 
 
+def unreadable(stream: InsideStream, errors: Sequence[WrongVersion], now: datetime) -> Hold | None:
+    """Parts that lie there in a wire that only another Sluice reads."""
+    if not errors:
+        return None
+    told = min(errors, key=lambda error: ("written by" not in error.what, error.what))
+    return Hold(
+        key=f"stream:{stream.name}:wire",
+        stream=stream.name,
+        repository="",
+        kind="wire",
+        reason=f"{len(errors)} parts wait unread: {told.what}",
+        remedy=told.remedy,
+        since=now,
+        detail={"total": len(errors)},
+    )
+
+
 def note_alarms(
     store: Store,
     stream: InsideStream,
     bundles: Sequence[Known],
     state: TrustState,
     claims: Sequence[tuple[str, int]],
+    unread: Sequence[WrongVersion],
     now: datetime,
 ) -> None:
     """After a run of `receive`: set what is an alarm now, and clear what is none any more.
 
-    ``claims`` are the bundle and part that files of an unknown manifest say they are.
+    ``claims`` are the bundle and part that files of an unknown manifest say they are,
+    ``unread`` what is wrong with those of an unknown wire.
     """
     newest = _at(bundles, state.epoch, state.released)
     announced = _at(bundles, state.epoch, state.sequence)
@@ -116,9 +136,12 @@ def note_alarms(
     if announced is not None and announced is not newest:
         wanted += behind(stream, newest, announced, now)
     with store.ledger.read() as tx:
-        wanted += [
-            hold for hold in (silence(tx, stream, now), unmatched(stream, claims, now)) if hold
-        ]
+        alarms = (
+            silence(tx, stream, now),
+            unmatched(stream, claims, now),
+            unreadable(stream, unread, now),
+        )
+        wanted += [hold for hold in alarms if hold]
         standing = {hold.key: hold for hold in tx.holds() if _is_ours(hold.key, stream)}
     keys = {hold.key for hold in wanted}
     if newest is None:
@@ -139,5 +162,5 @@ def _at(bundles: Sequence[Known], epoch: int, sequence: int) -> Known | None:
 
 
 def _is_ours(key: str, stream: InsideStream) -> bool:
-    kinds = ("silence", "unmatched", "restored")
+    kinds = ("silence", "unmatched", "restored", "wire")
     return key.startswith(_behind(stream)) or key in {f"stream:{stream.name}:{k}" for k in kinds}

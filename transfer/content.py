@@ -62,6 +62,14 @@ class Content:
             ((b.digest, b.size, b.codec, b.base, b.stored, b.stored_size) for b in blobs),
         )
 
+    def add_first(self, blob: Stored) -> None:
+        """Put a blob before all others."""
+        self._db.execute(
+            "INSERT INTO blob (place, digest, size, codec, base, stored, stored_size)"
+            " SELECT coalesce(min(place), 1) - 1, ?, ?, ?, ?, ?, ? FROM blob",
+            (blob.digest, blob.size, blob.codec, blob.base, blob.stored, blob.stored_size),
+        )
+
     def drop_known(self, states: Sequence[Callable[[], Iterator[Tree]]]) -> None:
         """Take out the raw blobs that every one of ``states`` names in some tree."""
         count = self.count()
@@ -85,13 +93,14 @@ class Content:
             ((entry.digest, entry.stored) for entry in index.entries()),
         )
 
-    def limit(self, size: int) -> bool:
-        """Keep only what comes first, up to ``size`` bytes of members but at least one;
-        whether anything was left out."""
+    def limit(self, size: int, least: int) -> bool:
+        """Keep only what comes first, up to ``size`` bytes of members but at least ``least``
+        members; whether anything was left out."""
         used = 0
-        for place, stored in self._db.execute("SELECT place, stored_size FROM blob ORDER BY place"):
+        query = "SELECT place, stored_size FROM blob ORDER BY place"
+        for number, (place, stored) in enumerate(self._db.execute(query)):
             used += member_size(stored)
-            if used > size and used > member_size(stored):
+            if used > size and number >= least:
                 self._db.execute("DELETE FROM blob WHERE place >= ?", (place,))
                 return True
         return False

@@ -14,6 +14,7 @@ from typing import Final
 
 from manifests.bundle import (
     END,
+    WIRE,
     Copies,
     EventHead,
     HeadPlan,
@@ -59,6 +60,7 @@ def beat(
     sign: SignHeartbeat,
     *,
     roots: Sequence[bytes],
+    wire: int = WIRE,
     now: datetime,
 ) -> BundleRecord | None:
     """Release a heartbeat; it then waits in the spool like any bundle.
@@ -91,7 +93,7 @@ def beat(
             parity=Parity(1),
             orders=(),
             events=EventHead(events, head),
-        )
+        ).in_wire(wire)
         size = len(manifest.encode()) + 64
         offset = head_room([size, _DOCUMENT, *map(len, roots), _DOCUMENT])
         row = PartRow(1, offset, 0, EMPTY)

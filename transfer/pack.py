@@ -37,6 +37,7 @@ from store.store import Store
 from transfer.content import Content, gather, open_content
 from transfer.payload import Payload
 from transfer.plan import Base, Wish, choose_base, own_root
+from transfer.provenance import add_provenance
 from transfer.room import Room, make_room
 from transfer.series import Series
 from transfer.spool import Spool
@@ -89,6 +90,8 @@ def plan(
         with store.scratch("plan") as scratch, open_content(scratch) as content:
             gather(store, base, content, None)
             manifest = _provisional(stream, base, together, now)
+            if manifest.wire > 1:
+                add_provenance(store, base, content, None)
             room = make_room(content, len(manifest.encode()), roots, stream.part_size)
             return PackPlan(
                 changed=base.changed,
@@ -136,9 +139,13 @@ def pack(
         ):
             deltas = gather(store, base, content, batch)
             manifest = _provisional(stream, base, together, now)
+            if manifest.wire > 1:
+                told = add_provenance(store, base, content, batch)
+                manifest = replace(manifest, provenance=told)
             limit = None if wish.only else stream.max_bundle
             size = len(manifest.encode())
-            room, more = _fit(content, limit, size, roots, stream.part_size)
+            least = 1 if manifest.provenance is None else 2
+            room, more = _fit(content, limit, size, roots, stream.part_size, least)
             if more or base.series is not None:
                 manifest = replace(manifest, retain=_floors(base))
             store.require_free(room.total, f"packing for {stream.name}")
@@ -180,16 +187,22 @@ def pack(
 
 
 def _fit(
-    content: Content, limit: int | None, manifest: int, roots: Sequence[bytes], part_size: int
+    content: Content,
+    limit: int | None,
+    manifest: int,
+    roots: Sequence[bytes],
+    part_size: int,
+    least: int,
 ) -> tuple[Room, bool]:
-    """The room of what crosses now, and whether something is left for further bundles."""
+    """The room of what crosses now, at least ``least`` blobs, and whether something is left
+    for further bundles."""
     room = make_room(content, manifest, roots, part_size)
     more = False
-    while limit is not None and room.total > limit and content.count() > 1:
+    while limit is not None and room.total > limit and content.count() > least:
         # Heads take room by the part: a few in any case, the others in proportion.
         fixed = min(4 * room.heads.full, limit // 2)
         budget = content.member_bytes() * (limit - fixed) // (room.total - fixed)
-        if not content.limit(budget):
+        if not content.limit(budget, least):
             break
         more = True
         room = make_room(content, manifest, roots, part_size)
@@ -289,7 +302,7 @@ def _provisional(
         parity=Parity(1),
         retain=base.retain,
         together=tuple(sorted(group for group in groups if len(group) > 1)),
-    )
+    ).in_wire(stream.wire)
 
 
 def _write_index(content: Content, layout: Layout, room: Room, batch: BlobBatch) -> TextRef:

@@ -333,7 +333,9 @@ def _note(run: _Run) -> None:
         for look, outcome in zip(run.looks, run.report.outcomes, strict=True)
         if look.place is None and outcome.verdict is Verdict.WAITING and outcome.error is None
     ]
-    note_alarms(run.store, run.stream, bundles, run.admission.state, claims, run.now)
+    unread = [look.error for look in run.looks if isinstance(look.error, WrongVersion)]
+    state = run.admission.state
+    note_alarms(run.store, run.stream, bundles, state, claims, unread, run.now)
     end_repaired(run.store, run.stream.name)
     if sum(known.heartbeat for known in bundles) > HEARTBEATS:
         with run.store.ledger.write() as tx:

@@ -46,6 +46,7 @@ def build_part_head(
         row.offset,
         row.length,
         digest,
+        manifest.wire,
     )
     return build_head(record, copies if heads.carries(row.part) else None)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from manifests.bundle import Copies, EventHead, HeadPlan, Manifest, parse_parts
+from manifests.bundle import WIRE, Copies, EventHead, HeadPlan, Manifest, parse_parts
 from manifests.bundle.parts import MAX_TABLE
 from manifests.digest import Digest, sha256_of
 from manifests.errors import ConfigError, HeldError, StoreError, Unsigned, UsageError
@@ -48,9 +48,11 @@ def release(
     *,
     roots: Sequence[bytes],
     resend_window: int = 0,
+    wire: int = WIRE,
     now: datetime,
 ) -> BundleRecord:
-    """Sign a draft and make it the stream's next bundle.
+    """Sign a draft and make it the stream's next bundle. ``wire`` is the newest that may go
+    out.
 
     Raises HeldError while signatures to the threshold are missing (the ones made
     are kept), UsageError for an unknown draft, TrustError if what was signed would
@@ -63,6 +65,12 @@ def release(
             raise UsageError(f"there is no draft {draft[:80]!r}", where=stream)
         trusted = own_root(roots)
         prepared = _prepare(store, record, trusted.epoch, now)
+        if prepared.manifest.wire > wire:
+            raise UsageError(
+                f"it was packed with wire {prepared.manifest.wire}, and zone.yaml says {wire} now",
+                where=draft,
+                remedy="reject it and pack again",
+            )
         document = sign(prepared.raw, prepared.manifest.sequence, prepared.document)
         _check_signed(store, record, trusted, prepared, document)
         table = store.small(prepared.manifest.part_table.digest, MAX_TABLE)

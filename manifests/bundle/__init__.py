@@ -1,4 +1,4 @@
-"""The wire, version 1: what a bundle and its parts are, byte for byte.
+"""The wire, versions 1 and 2: what a bundle and its parts are, byte for byte.
 
 This package is the one place that knows the wire. The sender and the receiver
 import it and never each other.
@@ -35,7 +35,7 @@ bytes. There is no PAD when the members before it end exactly at ``offset``.
 The head has room for more than it holds: the payload is written when a draft
 is packed, the head when the draft is released and signed.
 
-The record PART says what the file claims to be: ``wire`` (1), ``stream``,
+The record PART says what the file claims to be: ``wire`` (1 or 2), ``stream``,
 ``epoch``, ``sequence``, ``part`` (from 1), ``parts`` (data and parity parts),
 ``offset`` and ``length`` of the payload in bytes, ``manifest`` (its digest). It
 is a hint: a reader believes the signed manifest and recognises the payload of a
@@ -48,7 +48,7 @@ Payload
 A member holds a fragment of the *stored* bytes of one blob, at most 4 GiB. Its
 name is the SHA-256 of all the stored bytes; the second fragment's ends in
 ``.1``, the third's in ``.2``. A blob that does not fit goes on at the start of
-the next part. Members, in this order: the index, trees and tree deltas, blobs
+the next part. Members, in this order: the index, the provenance, trees and tree deltas, blobs
 grouped by repository (so that a lost part touches few of them). The index comes
 first, so that parts can be taken in as they arrive; room for it is reserved
 before its size is known, and a member PAD of zeros fills what it leaves free.
@@ -86,7 +86,14 @@ Manifest
 Canonical JSON (`manifests.canonical`) of at most 1,000,000 bytes; its fields are
 those of `Manifest`. It is signed through its release document
 (`manifests.documents`). ``parity`` is ``{"algorithm":"none","data":N,"parity":0}``
-and ``orders`` is empty in what this version writes.
+and ``orders`` is empty in what these versions write.
+
+Versions
+========
+Version 2 adds two fields to the manifest and nothing else: ``provenance``, null or
+the digest and size of a blob of this bundle (`manifests.provenance`), and ``writer``,
+the program that wrote it. A stream may be written in version 1 for an inside that reads
+no other. A reader leaves the parts of a wire that it does not know where they are.
 
 What is a function of what
 ==========================
@@ -100,6 +107,7 @@ from manifests.bundle.layout import Fragment, HeadPlan, Layout
 from manifests.bundle.manifest import (
     MAX_MANIFEST,
     WIRE,
+    WIRES,
     EventHead,
     Location,
     Manifest,
@@ -115,6 +123,7 @@ __all__ = [
     "END",
     "MAX_MANIFEST",
     "WIRE",
+    "WIRES",
     "Copies",
     "EventHead",
     "Fragment",

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from manifests import canonical
-from manifests.bundle.manifest import MAX_MANIFEST, MAX_NUMBER, MAX_PARTS, WIRE
+from manifests.bundle.manifest import MAX_MANIFEST, MAX_NUMBER, MAX_PARTS, WIRE, wire_of
 from manifests.bundle.parts import MAX_TABLE
 from manifests.bundle.tar import BLOCK, member_header, member_size, padding, parse_header
 from manifests.canonical import Record
 from manifests.digest import Digest
 from manifests.documents import MAX_DOCUMENT
-from manifests.errors import MalformedPart, SluiceError, WrongVersion
+from manifests.errors import MalformedPart, SluiceError
 from manifests.roots import MAX_CHAIN, MAX_CHAIN_BYTES
 from manifests.state import is_name
 
@@ -52,22 +52,16 @@ class PartRecord:
     offset: int
     length: int
     manifest: Digest
+    wire: int = WIRE
 
     def encode(self) -> bytes:
-        return canonical.dumps(
-            {name: getattr(self, name) for name in _FIELDS if name != "wire"} | {"wire": WIRE}
-        )
+        return canonical.dumps({name: getattr(self, name) for name in _FIELDS})
 
     @classmethod
     def parse(cls, data: bytes) -> PartRecord:
         """Raises MalformedManifest, NotCanonical, WrongVersion."""
         value = canonical.loads(data, cap=MAX_RECORD, where=PART)
-        if isinstance(value, dict) and value.get("wire") != WIRE:
-            raise WrongVersion(
-                f"wire version {str(value.get('wire'))[:20]}; this program reads version {WIRE}",
-                where=PART,
-                remedy="install the version of Sluice that the outside runs",
-            )
+        wire = wire_of(value, PART)
         record = Record(value, where=PART, required=_FIELDS)
         stream = record.text("stream", most=64)
         if not is_name(stream):
@@ -83,6 +77,7 @@ class PartRecord:
             offset=offset,
             length=record.number("length", most=MAX_NUMBER - offset),
             manifest=record.digest("manifest"),
+            wire=wire,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
@@ -13,8 +13,12 @@ from manifests.canonical import Record
 from manifests.digest import Digest, is_digest, sha256_of
 from manifests.errors import MalformedManifest, WrongVersion
 from manifests.state import MAX_SERIAL, StateRow, StateTable, format_time, is_name
+from manifests.version import VERSION, WRITER
 
-WIRE: Final = 1
+WIRE: Final = 2
+"""The newest wire, which is written unless a stream asks for an older one."""
+WIRES: Final = (1, WIRE)
+"""The wires that are read and written here."""
 MAX_MANIFEST: Final = 1_000_000
 """Bytes of a manifest."""
 MAX_PARTS: Final = 99_999
@@ -22,6 +26,27 @@ MAX_NUMBER: Final = 2**53 - 1
 KINDS: Final = ("full", "delta", "heartbeat")
 
 _WORD = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+_WRITER = re.compile(r"[A-Za-z][A-Za-z0-9 .+~_-]{0,63}")
+
+
+def wire_of(value: object, where: str) -> int:
+    """The wire of a manifest or a record PART; raises WrongVersion for an unknown one.
+
+    ``writer`` (from wire 2 on) says which program to install; later wires keep that field.
+    """
+    found = value.get("wire") if isinstance(value, dict) else WIRE
+    if type(found) is int and found in WIRES:
+        return found
+    named = value.get("writer") if isinstance(value, dict) else None
+    program = named if isinstance(named, str) and _WRITER.fullmatch(named) else ""
+    raise WrongVersion(
+        f"wire version {str(found)[:20]}{program and f', written by {program}'};"
+        f" this is Sluice {VERSION}, which reads {' and '.join(map(str, WIRES))}",
+        where=where,
+        remedy=f"install {program or 'the version of Sluice that the outside runs'} here, or a"
+        " newer one: the parts wait and are imported then; or outside: `wire:"
+        f" {WIRE}` for this stream, then `pack --full`",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +104,8 @@ class Manifest:
     - ``events``: head of the outside's audit log.
     - ``part_table`` and ``index``: digest and size; the index also its locations.
     - ``blobs`` and ``stored``: the number of index lines, and their stored bytes.
+    - ``provenance``: a blob of this bundle that says where its snapshots came from
+      (`manifests.provenance`); None in wire 1. ``writer``: the program; "" in wire 1.
     """
 
     stream: str
@@ -98,9 +125,22 @@ class Manifest:
     retain: Mapping[str, int] = field(default_factory=dict)
     together: tuple[tuple[str, ...], ...] = ()
     orders: tuple[str, ...] = ()
+    wire: int = WIRE
+    provenance: TextRef | None = None
+    writer: str = WRITER
+
+    def in_wire(self, wire: int) -> Manifest:
+        """The same, not written yet, in another wire and by this program."""
+        writer = WRITER if wire > 1 else ""
+        return replace(self, wire=wire, writer=writer, provenance=None)
 
     def encode(self) -> bytes:
         """Canonical bytes. Raises MalformedManifest above `MAX_MANIFEST`."""
+        provenance = self.provenance and {
+            "digest": self.provenance.digest,
+            "size": self.provenance.size,
+        }
+        later = {} if self.wire == 1 else {"provenance": provenance, "writer": self.writer}
         data = canonical.dumps(
             {
                 "base": _rows(self.base),
@@ -129,8 +169,9 @@ class Manifest:
                 "stored": self.stored,
                 "stream": self.stream,
                 "together": self.together,
-                "wire": WIRE,
+                "wire": self.wire,
             }
+            | later
         )
         if len(data) > MAX_MANIFEST:
             raise MalformedManifest(
@@ -151,13 +192,8 @@ class Manifest:
         Raises MalformedManifest, NotCanonical, and WrongVersion for another wire.
         """
         value = canonical.loads(data, cap=MAX_MANIFEST, where=where)
-        if isinstance(value, dict) and value.get("wire") != WIRE:
-            raise WrongVersion(
-                f"wire version {str(value.get('wire'))[:20]}; this program reads version {WIRE}",
-                where=where,
-                remedy="install the version of Sluice that the outside runs",
-            )
-        record = Record(value, where=where, required=_FIELDS)
+        wire = wire_of(value, where)
+        record = Record(value, where=where, required=_FIELDS if wire == 1 else _FIELDS_2)
         stream = record.text("stream", most=64)
         if not is_name(stream):
             record.fail(f"not a stream name: {stream!r}")
@@ -192,6 +228,9 @@ class Manifest:
             retain=_retain(record),
             together=_together(record),
             orders=_orders(record),
+            wire=wire,
+            provenance=_provenance(record) if wire > 1 else None,
+            writer=record.text("writer", most=64, pattern=_WRITER) if wire > 1 else "",
         )
 
 
@@ -215,6 +254,7 @@ _FIELDS = (
     "together",
     "wire",
 )
+_FIELDS_2 = (*_FIELDS, "provenance", "writer")
 
 
 def _rows(table: StateTable) -> list[list[str | int]]:
@@ -277,6 +317,13 @@ def _events(record: Record) -> EventHead | None:
         return None
     entry = record.record("events", required=("digest", "sequence"))
     return EventHead(entry.number("sequence"), entry.digest("digest"))
+
+
+def _provenance(record: Record) -> TextRef | None:
+    if record.value["provenance"] is None:
+        return None
+    entry = record.record("provenance", required=("digest", "size"))
+    return TextRef(entry.digest("digest"), entry.number("size"))
 
 
 def _retain(record: Record) -> dict[str, int]:

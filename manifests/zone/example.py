@@ -99,6 +99,7 @@ streams:
     #max_bundle: 100GiB                      # more than so much crosses in several bundles
     #full_every: 90d                         # make a bundle a full one now and then
     #heartbeat: 6h                           # `send` says that all is well after so long a silence
+    #wire: 1                                 # for an inside whose Sluice reads no newer one
     #retain: {{age: 7d, size: 100GiB}}         # end sent files, where the CDS mirrors this folder
     #name_prefix: sluice-                    # file names, where a guard allows only some
     #name_suffix: .tar

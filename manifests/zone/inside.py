@@ -70,7 +70,7 @@ def _require(value: Value, folder: Path) -> Signers:
 
 def _stream(name: str, value: Value, folder: Path) -> InsideStream:
     outside_only = (
-        *("keys", "part_size", "resend_window", "max_bundle", "full_every", "heartbeat"),
+        *("keys", "part_size", "resend_window", "max_bundle", "full_every", "heartbeat", "wire"),
     )
     outside_keys = {*SENDING_KEYS, *outside_only} - set(STREAM_KEYS)
     section = value.section(STREAM_KEYS, dict.fromkeys(outside_keys, _OUTSIDE_ONLY))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from manifests.bundle.manifest import WIRE
 from manifests.cron import Cron, parse_cron
 from manifests.formats.oci.rules import Asked
 from manifests.zone.notices import NOBODY, Notices
@@ -307,6 +308,8 @@ class OutsideStream:
     """Seconds after which a bundle is a full one again; None: never."""
     heartbeat: float | None = None
     """Seconds without a bundle after which a heartbeat is sent; None: never."""
+    wire: int = WIRE
+    """The version of the wire that its bundles are written in."""
     retain: Retain | None = None
     names: PartNames = PartNames()
 

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
+from manifests.bundle.manifest import WIRE, WIRES
 from manifests.errors import BadPath
 from manifests.formats.oci.layout import is_image
 from manifests.tree import check_path
@@ -44,6 +45,7 @@ STREAM_KEYS = (
     "max_bundle",
     "full_every",
     "heartbeat",
+    "wire",
 )
 _FILTER_KEYS = ("include", "exclude", "arches", "newest")
 _CONNECTION_KEYS = (
@@ -253,4 +255,5 @@ def _stream(name: str, value: Value, folder: Path, repositories: Collection[str]
         max_bundle=section.get("max_bundle", lambda v: v.size(MIN_PART_SIZE), None),
         full_every=section.get("full_every", Value.positive, None),
         heartbeat=section.get("heartbeat", Value.positive, None),
+        wire=section.get("wire", lambda v: v.integer(WIRES[0], WIRE), WIRE),
     )

@@ -224,6 +224,7 @@ def _release(context: Context, stream: OutsideStream, draft: str) -> BundleRecor
         sign,
         roots=keys.chain(),
         resend_window=stream.resend_window,
+        wire=stream.wire,
         now=context.now(),
     )
 

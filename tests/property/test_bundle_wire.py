@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from manifests.bundle import (
     BLOCK,
     END,
+    WIRES,
     EventHead,
     Fragment,
     HeadPlan,
@@ -61,7 +63,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
     )
     sequence = draw(st.integers(1, 2**40))
     kind = draw(st.sampled_from(["full", "delta", "heartbeat"]))
-    return Manifest(
+    made = Manifest(
         stream=draw(names),
         epoch=draw(st.integers(1, 99)),
         sequence=sequence,
@@ -79,7 +81,9 @@ def manifests(draw: st.DrawFn) -> Manifest:
         retain=draw(st.dictionaries(names, st.integers(1, 2**53 - 1), max_size=3)),
         together=tuple(draw(st.lists(st.lists(names, max_size=3).map(tuple), max_size=2))),
         orders=tuple(draw(st.lists(st.text(max_size=5), max_size=2))),
-    )
+    ).in_wire(draw(st.sampled_from(WIRES)))
+    told = draw(st.none() | st.builds(TextRef, digests, numbers))
+    return replace(made, provenance=told) if made.wire > 1 else made
 
 
 @given(manifests())
@@ -99,8 +103,14 @@ def test_a_changed_manifest_is_another_or_none(manifest: Manifest, data: st.Data
 
 
 def test_another_wire_is_named_by_its_version() -> None:
-    with pytest.raises(WrongVersion, match="wire version 2"):
-        Manifest.parse(b'{"wire":2}')
+    for data in (b'{"wire":3}', b'{"wire":true}', b'{"wire":"1"}'):
+        with pytest.raises(WrongVersion, match="which reads 1 and 2"):
+            Manifest.parse(data)
+    with pytest.raises(WrongVersion, match=r"wire version 3, written by sluice 9\.1;") as caught:
+        Manifest.parse(b'{"wire":3,"writer":"sluice 9.1"}')
+    assert caught.value.remedy.startswith("install sluice 9.1 here")
+    with pytest.raises(WrongVersion, match="wire version 3; this"):
+        Manifest.parse(b'{"wire":3,"writer":"\\u001b[2J"}')
 
 
 @given(

@@ -7,17 +7,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from manifests.bundle import PartName
+from manifests.bundle import WIRE, PartName
 from manifests.digest import Digest
 from manifests.durable import Durable
 from manifests.errors import SluiceError
 from manifests.formats.base import Problem
+from manifests.provenance import Origin
 from manifests.state import Snapshot
 from manifests.tree import Entry
 from manifests.zone import InsideStream, OutsideStream
 from sluice.ceremonies import StreamKeys
+from store.origins import keep_origin
 from store.records import BundleRecord, Publication, StoredSnapshot
 from store.seam import Seam
 from store.store import Store
@@ -43,6 +45,7 @@ class Outside:
     part_size: int = 1 << 20
     resend_window: int = 0
     max_bundle: int | None = None
+    wire: int = WIRE
     repositories: tuple[str, ...] = ("base", "extra", "files")
     together: Sequence[Sequence[str]] = ()
     now: datetime = NOW
@@ -65,18 +68,31 @@ class Outside:
             repositories=self.repositories,
             resend_window=self.resend_window,
             max_bundle=self.max_bundle,
+            wire=self.wire,
         )
 
-    def snapshot(self, repository: str, files: Files, format: str = "files") -> Snapshot:
-        """Make the next snapshot of a repository."""
+    def snapshot(
+        self,
+        repository: str,
+        files: Files,
+        format: str = "files",
+        origin: Mapping[str, Any] | None = None,
+    ) -> Snapshot:
+        """Make the next snapshot of a repository; ``origin`` is what is known of its making."""
         with self.store.locks.shared(), self.store.blobs.batch() as batch:
             entries = []
             for path in sorted(files, key=lambda path: path.encode()):
                 digest, size = batch.put_bytes(files[path])
                 entries.append(Entry(path, digest, size))
-            return self._add(repository, format, entries)
+            return self._add(repository, format, entries, origin)
 
-    def _add(self, repository: str, format: str, entries: Iterable[Entry]) -> Snapshot:
+    def _add(
+        self,
+        repository: str,
+        format: str,
+        entries: Iterable[Entry],
+        origin: Mapping[str, Any] | None = None,
+    ) -> Snapshot:
         tree = self.store.keep_tree(entries)
         with self.store.ledger.write() as tx:
             newest = tx.newest_snapshot("", repository)
@@ -85,6 +101,8 @@ class Outside:
                 repository, format, serial, tree.digest, tree.size, tree.files, tree.bytes, self.now
             )
             tx.add_snapshot(StoredSnapshot("", snapshot))
+            if origin is not None:
+                keep_origin(tx, Origin(repository, serial, synced=self.now, **origin))
         return snapshot
 
     def pack(
@@ -110,6 +128,7 @@ class Outside:
             self.sign,
             roots=self.keys.chain(),
             resend_window=self.resend_window,
+            wire=self.wire,
             now=self.now,
         )
 

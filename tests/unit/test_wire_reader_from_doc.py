@@ -1,6 +1,6 @@
 """A reader of the wire that was written from docs/design.md alone.
 
-It imports nothing of ours but to make the bundles: the chapter "On the wire, version 1"
+It imports nothing of ours but to make the bundles: the chapter "On the wire, versions 1 and 2"
 must be enough for a stranger. Section names in comments are those of the chapter.
 """
 
@@ -150,16 +150,34 @@ FIRST = {
 }
 
 
-def test_the_chapter_is_enough_to_read_bundles(tmp_path: Path) -> None:
-    outside = Outside(tmp_path / "out", part_size=1 << 16, repositories=("base", "extra"))
+def provenance(manifest: dict[str, Any], blobs: dict[str, bytes]) -> list[Any]:  # "Provenance"
+    if manifest["provenance"] is None:
+        return []
+    text = blobs[manifest["provenance"]["digest"]]
+    must(len(text) == manifest["provenance"]["size"], "the size of the provenance")
+    return [canonical(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("wire", [1, 2])
+def test_the_chapter_is_enough_to_read_bundles(tmp_path: Path, wire: int) -> None:
+    outside = Outside(
+        tmp_path / "out", part_size=1 << 16, repositories=("base", "extra"), wire=wire
+    )
     pinned = outside.keys.export_root()
     blobs: dict[str, bytes] = {}
-    outside.snapshot("base", FIRST)
+    outside.snapshot("base", FIRST, origin={"upstream": "https://repo.example.org/base/"})
     outside.snapshot("extra", {"x": b"x"})
     files = [part.read_bytes() for part in outside.bundle()]
     assert len(files) > 3, "a blob must cross part borders"
     manifest = open_bundle(reversed(files), pinned, blobs)
     assert contents(manifest, blobs) == {"base": FIRST, "extra": {"x": b"x"}}
+    assert manifest["wire"] == wire
+    if wire == 1:
+        assert not manifest.keys() & {"provenance", "writer"}
+    else:
+        [told] = provenance(manifest, blobs)
+        assert (told["repository"], told["serial"]) == ("base", 1)
+        assert told["upstream"] == "https://repo.example.org/base/"
 
     outside.keys.rotate("targets", outside.now)
     second = {**FIRST, "new": b"new", "b/ü": b"other"}

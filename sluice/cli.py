@@ -42,6 +42,7 @@ _COMMANDS = {
     "check": ("checking", "whether the zone has what it needs, with the remedy for each fault"),
     "notices": ("notices", "messages about holds, by syslog and webhook: how they do, send, test"),
     "metrics": ("metrics", "figures for Prometheus, as text"),
+    "show": ("show", "what a bundle changed: every item, with version, upstream and who did it"),
     "snapshots": ("history", "the snapshots of a repository"),
     "diff": ("history", "what changed between two snapshots"),
     "rollback": ("history", "serve an older snapshot"),

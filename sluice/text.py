@@ -8,6 +8,9 @@ from typing import Any
 
 from manifests.state import format_time
 
+_FORMULAS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a cell must not begin with, in both widths."""
+
 
 def fingerprint(digest: str) -> str:
     """A digest in groups of eight, to be compared by eye or over the telephone."""
@@ -17,6 +20,22 @@ def fingerprint(digest: str) -> str:
 def when(moment: datetime | None) -> str:
     """A time in UTC, or ``never``."""
     return "never" if moment is None else format_time(moment)
+
+
+def printable(text: str) -> str:
+    """Text from outside as part of one line, with what a terminal would act upon escaped."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def cell(text: str) -> str:
+    """Text from outside for a CSV cell: printable, and no formula in any spreadsheet.
+
+    What begins like a formula gets an apostrophe in front (OWASP, "CSV Injection").
+    """
+    shown = printable(text)
+    return f"'{shown}" if shown.lstrip(" ").startswith(_FORMULAS) else shown
 
 
 def plural(count: int, one: str, many: str = "") -> str:

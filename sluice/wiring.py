@@ -49,11 +49,14 @@ class InsideChecks:
         """What the format's check finds."""
         return checks.check_tree(self._store, format_name, Spec(repository), tree).problems
 
-    def signatures(self, format_name: str, repository: str, tree: Digest) -> None:
-        """Verify upstream signatures with the keys pinned here. Raises SignatureInvalid."""
+    def signatures(self, format_name: str, repository: str, tree: Digest) -> bool:
+        """Verify upstream signatures with the keys pinned here; False if none are.
+
+        Raises SignatureInvalid.
+        """
         required = self._zone.require.get(repository, Signers())
         if not required.signed_by:
-            return
+            return False
         keys = read_key_files(required.signed_by)
         signed = checks.signatures(
             self._store,
@@ -79,6 +82,7 @@ class InsideChecks:
                 remedy="do not trust this snapshot; if the vendor has a new key, verify its"
                 " fingerprint and add it to `require`",
             )
+        return True
 
     def derive(
         self, format_name: str, repository: str, tree: Digest, live: Publication | None

@@ -88,8 +88,9 @@ class Report:
 
 Checker = Callable[[str, str, Digest], Sequence[Problem]]
 """``checker(format, served name, tree)``: what `Format.check` finds. May raise SluiceError."""
-Signatures = Callable[[str, str, Digest], None]
-"""Raises SignatureInvalid (or another SluiceError) unless upstream's signatures hold."""
+Signatures = Callable[[str, str, Digest], bool]
+"""Raises SignatureInvalid (or another SluiceError) unless upstream's signatures hold; False if
+none are demanded here."""
 Deriver = Callable[[str, str, Digest, Publication | None], Digest | None]
 """The overlay tree of derived indexes, made durable; None if the format derives nothing."""
 Progress = Callable[[int, int], None]

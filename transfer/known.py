@@ -115,7 +115,7 @@ class Known:
 def load_known(store: Store, tx: ReadTransaction, stream: str) -> dict[Digest, Known]:
     """All bundles of a stream by manifest digest; part tables only of open ones."""
     found = {}
-    pinned = {pin.key for pin in tx.pins()}
+    pinned = {pin.key for pin in tx.pins(f"in:{stream}:")}
     for record in tx.bundles(stream):
         known = Known(
             stream,

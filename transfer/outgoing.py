@@ -12,6 +12,7 @@ from manifests.digest import Digest, sha256_of
 from store.ledger import WriteTransaction
 from store.records import BundleRecord, PartRecord, PinKind
 from store.store import Store
+from transfer.changes import keep_account
 from transfer.plan import with_content
 from transfer.recreate import letter_key
 
@@ -67,8 +68,12 @@ class Outgoing:
         *,
         packed: datetime,
         now: datetime,
+        account: Digest | None = None,
     ) -> BundleRecord:
-        """Make it the newest bundle of its stream; its parts wait in the spool."""
+        """Make it the newest bundle of its stream; its parts wait in the spool.
+
+        ``account`` tells what it changes.
+        """
         manifest = self.manifest
         sizes = [row.offset + row.length + len(END) for row in self.rows]
         bundle = BundleRecord(
@@ -113,7 +118,10 @@ class Outgoing:
             manifest=bundle.manifest,
             parts=bundle.parts,
             size=bundle.size,
+            **({} if account is None else {"changes": account}),
         )
+        if account is not None:
+            keep_account(tx, (bundle.stream, bundle.epoch, bundle.sequence), account, "sealed")
         return bundle
 
 

@@ -26,6 +26,7 @@ from manifests.bundle import (
     TextRef,
     encode_parts,
 )
+from manifests.changelist import Listed
 from manifests.digest import EMPTY, Digest
 from manifests.errors import BlobDamaged, BlobMissing, HeldError
 from manifests.state import StateTable
@@ -34,6 +35,7 @@ from manifests.zone import OutsideStream
 from store.blobs import BlobBatch
 from store.records import PinKind
 from store.store import Store
+from transfer.changes import outside_lists
 from transfer.content import Content, gather, open_content
 from transfer.payload import Payload
 from transfer.plan import Base, Wish, choose_base, own_root
@@ -149,6 +151,7 @@ def pack(
             if more or base.series is not None:
                 manifest = replace(manifest, retain=_floors(base))
             store.require_free(room.total, f"packing for {stream.name}")
+            lists = outside_lists(store, stream.name, base, batch)
             layout = Layout(stream.part_size, room.heads)
             index = _write_index(content, layout, room, batch)
             batch.flush()
@@ -173,7 +176,8 @@ def pack(
             digest, size = batch.put_bytes(encode_parts(table))
             manifest = replace(manifest, part_table=TextRef(digest, size))
         series = _series(base, manifest, wish, roots, more=more)
-        _keep(store, manifest, id, own_root(roots).epoch, deltas, room, series)
+        epoch = own_root(roots).epoch
+        _keep(store, manifest, id, epoch, deltas, room, series, lists)
     return Draft(
         id,
         stream.name,
@@ -339,17 +343,24 @@ def _keep(
     deltas: list[Digest],
     room: Room,
     series: Series | None,
+    changes: Sequence[Listed],
 ) -> None:
     """Record the draft and pin what it needs; with this commit it exists."""
     stream = manifest.stream
     blobs, lists = draft_pins(stream, draft)
-    texts = [manifest.part_table.digest, manifest.index.digest, *deltas]
+    texts = [
+        *(one.digest for one in changes),
+        manifest.part_table.digest,
+        manifest.index.digest,
+        *deltas,
+    ]
     trees = [row.tree for row in (*manifest.state.rows, *manifest.base.rows)]
     with store.ledger.write() as tx:
         tx.add_draft(
             stream,
             draft,
             {
+                "changes": [list(one) for one in changes],
                 "deltas": [str(digest) for digest in deltas],
                 "epoch": epoch,
                 "head": room.heads.full,

@@ -34,6 +34,7 @@ from store.ledger import ReadTransaction
 from store.records import Hold, Publication, StoredSnapshot
 from store.store import Store
 from transfer.arrivals import Checker, Deriver, Report, Signatures
+from transfer.changes import Fresh, inside_accounts, keep_account
 from transfer.ending import close, forget_snapshots, is_over, is_settled, let_go
 from transfer.known import Known
 from transfer.missing import LISTED, Lack, Missing
@@ -56,6 +57,7 @@ class _Ready:
     name: str
     row: StateRow
     overlay: Digest | None
+    fresh: Fresh
 
 
 @dataclass(slots=True)
@@ -182,14 +184,14 @@ class Publisher:
             ]
             if problems:
                 return self._problem_hold(row, [f"{p.path}: {p.what}" for p in problems])
-            self.judges.signatures(row.format, name, row.tree)
+            checked = bool(self.judges.signatures(row.format, name, row.tree))
             overlay = self.judges.deriver(row.format, name, row.tree, live)
         except StoreError:
             raise
         except SluiceError as error:
             reason = f"{type(error).__name__}: {error}"
             return self._hold(row, "refused", reason, error.remedy)
-        return _Ready(name, row, overlay)
+        return _Ready(name, row, overlay, Fresh(row, live, checked))
 
     def _settled(self, tx: ReadTransaction, live: Publication, row: StateRow) -> bool:
         """Whether what is live needs no change for ``row``."""
@@ -282,6 +284,9 @@ class Publisher:
         unchanged = all(_same(standing.get(hold.key), hold) for hold in holds)
         if not made and not closed and not free and unchanged and keys == set(standing):
             return
+        accounts = inside_accounts(
+            self.store, self.stream.name, bundles, newest, [item.fresh for item in ready], self.now
+        )
         with self.store.ledger.write() as tx:
             if made:
                 tx.publish(made)
@@ -293,7 +298,10 @@ class Publisher:
                     publication.repository,
                     serial=publication.serial,
                     tree=publication.tree,
+                    changes=list(accounts.values()),
                 )
+            for known, account in accounts.items():
+                keep_account(tx, (known.stream, known.epoch, known.sequence), account, "published")
             for key in set(standing) - keys:
                 tx.clear_hold(key)
             for hold in holds:

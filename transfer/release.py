@@ -14,12 +14,14 @@ from pathlib import Path
 
 from manifests.bundle import WIRE, Copies, EventHead, HeadPlan, Manifest, parse_parts
 from manifests.bundle.parts import MAX_TABLE
+from manifests.changelist import Account
 from manifests.digest import Digest, sha256_of
 from manifests.errors import ConfigError, HeldError, StoreError, Unsigned, UsageError
 from manifests.roots import TrustedRoot, verify_release
 from store.records import BundleRecord, DraftRecord
 from store.store import Store
 from transfer.assumed import relied_on
+from transfer.changes import lists_of_draft
 from transfer.outgoing import Outgoing, let_go
 from transfer.pack import unpin_draft
 from transfer.plan import own_root, released, with_content
@@ -177,8 +179,13 @@ def _commit(
 ) -> BundleRecord:
     kept = outgoing.keep(store)
     deltas = [Digest(str(digest)) for digest in _list(record, "deltas")]
+    account = None
+    if "changes" in record.data:  # not in a draft of an older Sluice
+        told = Account(now, store.ledger.actor, lists_of_draft(record.data["changes"]))
+        with store.blobs.batch() as batch:
+            account = batch.put_bytes(told.encode())[0]
     with store.ledger.write() as tx:
-        bundle = outgoing.record(tx, kept, deltas, packed=record.created, now=now)
+        bundle = outgoing.record(tx, kept, deltas, packed=record.created, now=now, account=account)
         tx.drop_draft(record.stream, record.id)
         unpin_draft(tx.unpin, record.stream, record.id)
         note_series(tx, bundle, record.data.get("series"))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from manifests.digest import Digest
+from manifests.formats.described import Described, Describing, Opener
 from manifests.formats.media import content_type as content_type
 from manifests.formats.merging import Merge
 from manifests.formats.view import TreeView as TreeView
@@ -344,8 +345,10 @@ class Format(Protocol):
     def holds(self, want: str, view: TreeView) -> bool:
         """Whether what ``want`` stands for (as in ``Missing.want``, or a root) is there."""
 
+    def describe(self, path: str, opener: Opener) -> Described: ...
 
-class StaticFormat:
+
+class StaticFormat(Describing):
     """The parts that formats share whose files are served as they are."""
 
     name = "static"

@@ -86,7 +86,8 @@ class Ledger:
         self._engine = engine
         self._files = files
         self._clock = clock
-        self._actor = actor
+        self.actor = actor
+        """Who events are by, if nobody else is named."""
         self.where = where
         """The ledger's address without its password."""
 
@@ -232,7 +233,7 @@ class Ledger:
         if self._files is None:
             raise StoreError("the ledger is open for reading only", where=self.where)
         with self._told(), self._begin(writes=True) as connection:
-            yield WriteTransaction(connection, self._clock, actor or self._actor)
+            yield WriteTransaction(connection, self._clock, actor or self.actor)
         self._files.committed("ledger")
 
     @property

@@ -71,9 +71,11 @@ class PolicyReads(ReadBase):
             and stream in (None, key.stream)
         ]
 
-    def pins(self) -> list[Pin]:
-        """All pins by key."""
-        rows = self._all(schema.pins, order=(schema.pins.c.key,))
+    def pins(self, beginning: str = "") -> list[Pin]:
+        """All pins by key, or those whose key begins so."""
+        key = schema.pins.c.key
+        where = [key.startswith(beginning, autoescape=True)] if beginning else []
+        rows = self._all(schema.pins, *where, order=(key,))
         return [
             Pin(
                 key=row["key"],

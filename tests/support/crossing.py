@@ -245,9 +245,10 @@ class Inside:
         self.checked.append((format, name))
         return self.problems.get(name, [])
 
-    def _signatures(self, format: str, name: str, tree: Digest) -> None:
+    def _signatures(self, format: str, name: str, tree: Digest) -> bool:
         if name in self.refuse:
             raise self.refuse[name]
+        return False
 
     def _derive(
         self, format: str, name: str, tree: Digest, live: Publication | None

@@ -22,6 +22,7 @@ from manifests.formats.base import (
     TreeView,
     content_type,
 )
+from manifests.formats.described import Described, Opener, plain
 from manifests.formats.maven.check import check
 from manifests.formats.maven.contents import holds
 from manifests.formats.maven.derive import derive
@@ -55,6 +56,14 @@ class MavenFormat(StaticFormat):
         from manifests.formats.maven.crawl import MavenCrawl
 
         return MavenCrawl(spec, previous)
+
+    def describe(self, path: str, opener: Opener) -> Described:
+        """An artifact by its coordinates."""
+        artifact = locate(path)
+        if artifact is None:
+            return plain(path, "checksum" if checksum_of(path) else "file")
+        name = f"{artifact.group}:{artifact.name}"
+        return Described("artifact", str(artifact), name, artifact.build or artifact.version)
 
     def check(self, spec: Spec, view: TreeView) -> Iterable[Problem]:
         return check(view)

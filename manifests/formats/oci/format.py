@@ -18,6 +18,7 @@ from manifests.formats.base import (
     StaticFormat,
     TreeView,
 )
+from manifests.formats.described import Described, Opener, plain
 from manifests.formats.oci.answer import answer, holds
 from manifests.formats.oci.check import check
 from manifests.formats.oci.derive import derive
@@ -66,6 +67,16 @@ class OciFormat(StaticFormat):
 
     def holds(self, want: str, view: TreeView) -> bool:
         return holds(view, want)
+
+    def describe(self, path: str, opener: Opener) -> Described:
+        """A tag, or a digest of an image."""
+        place = locate(path)
+        if place is None:
+            return plain(path)
+        kind = place.folder.removeprefix("_").removesuffix("s")
+        sign = ":" if place.folder is Folder.TAGS else "@"
+        what = f"{place.image}{sign}{place.reference}"
+        return Described(kind, what, place.image, place.reference)
 
     def immutable(self, path: str) -> bool:
         """All but tags and what is derived."""

@@ -22,6 +22,8 @@ from manifests.formats.base import (
     StaticFormat,
     TreeView,
 )
+from manifests.formats.described import Described, Opener, plain
+from manifests.formats.yum import nevra
 from manifests.formats.yum.check import check
 from manifests.formats.yum.layout import (
     DERIVED_FACTS,
@@ -31,6 +33,7 @@ from manifests.formats.yum.layout import (
     survey,
 )
 from manifests.formats.yum.repomd import REPOMD
+from manifests.tree import PRIVATE
 
 _BY_CONTENT = re.compile(r"(?:.*/)?(?:repodata/[0-9a-f]{32,128}-[^/]+|[^/]+\.d?rpm)")
 
@@ -86,6 +89,19 @@ class YumFormat(StaticFormat):
         from manifests.formats.yum.derive import derive
 
         return derive(view, previous, signer)
+
+    def describe(self, path: str, opener: Opener) -> Described:
+        """A package by the header inside it; by its name if it is not here."""
+        if path.startswith(PRIVATE) or not is_package(path):
+            return plain(path, "index" if "/repodata/" in f"/{path}" else "file")
+        found = nevra.of_name(path)
+        file = opener()
+        if file is not None:
+            with file:
+                found = nevra.of_file(file) or found
+        if found is None:
+            return plain(path)
+        return Described("package", str(found), f"{found.name}.{found.arch}", found.evr)
 
     def immutable(self, path: str) -> bool:
         return bool(_BY_CONTENT.fullmatch(path))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from manifests.digest import Digest
-from manifests.formats.described import Described, Describing, Opener
+from manifests.formats.described import Describer, Describing
 from manifests.formats.media import content_type as content_type
 from manifests.formats.merging import Merge
 from manifests.formats.view import TreeView as TreeView
@@ -301,7 +301,7 @@ class Missing:
 Answer = SendEntry | SendBytes | SendListing | Missing
 
 
-class Format(Protocol):
+class Format(Describer, Protocol):
     """One package format."""
 
     @property
@@ -344,8 +344,6 @@ class Format(Protocol):
 
     def holds(self, want: str, view: TreeView) -> bool:
         """Whether what ``want`` stands for (as in ``Missing.want``, or a root) is there."""
-
-    def describe(self, path: str, opener: Opener) -> Described: ...
 
 
 class StaticFormat(Describing):
@@ -391,8 +389,7 @@ class StaticFormat(Describing):
     def answer(self, request: Request, view: TreeView) -> Answer:
         path = request.path
         if path == "" or path.endswith("/"):
-            folder = path.rstrip("/")
-            return SendListing(folder) if view.has_folder(folder) else Missing()
+            return SendListing(path.rstrip("/")) if view.has_folder(path.rstrip("/")) else Missing()
         if path.startswith(PRIVATE):
             return Missing()
         entry = view.lookup(path)

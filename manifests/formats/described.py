@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, Protocol
 
 from manifests.tree import PRIVATE
 
@@ -21,11 +21,17 @@ class Described(NamedTuple):
     version: str = ""
 
 
+class Describer(Protocol):
+    """Tells people what an item is."""
+
+    def describe(self, path: str, opener: Opener) -> Described:
+        """What is at ``path``. Never raises for what is in the bytes."""
+
+
 class Describing:
     """Every file is a file, until a format knows better."""
 
     def describe(self, path: str, opener: Opener) -> Described:
-        """What is at ``path``. Never raises for what is in the bytes."""
         return plain(path)
 
 

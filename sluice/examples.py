@@ -43,7 +43,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "metrics": ("sluice metrics /var/lib/node_exporter/sluice-hq.prom",),
     "show": (
         "sluice show 7                  the first 1,000 items of each repository",
-        "sluice show 7 --csv > 7.csv    all of them, for a spreadsheet",
+        "sluice show 7 --csv            all of them, for a spreadsheet",
     ),
     "diff": ("sluice diff baseos 3 4   what snapshot 4 changed; `snapshots` lists them",),
     "rollback": ("sluice rollback baseos 3 --dry-run",),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import itertools
 import json
 import os
 import random
@@ -36,6 +37,7 @@ from tests.support import tools
 
 ROOT = Path(__file__).resolve().parents[2]
 STREAM = "hq"
+_SECONDS = itertools.count(1_700_000_000)
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,15 @@ class Upstream:
         return f"file://{self.folder}"
 
     def write(self, files: Mapping[str, bytes]) -> None:
+        second = next(_SECONDS)
         for path, data in files.items():
             target = self.folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            # Replaced, as mirrors do: a rewrite in place within the same second and of
-            # the same size is what no tool can see without reading everything.
+            # Replaced, as mirrors do, and in a second of its own: other bytes of the same
+            # size and second are what no tool can see without reading everything.
             new = target.with_name(f".{target.name}.new")
             new.write_bytes(data)
+            os.utime(new, (second, second))
             new.replace(target)
 
     def remove(self, *paths: str) -> None:

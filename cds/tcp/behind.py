@@ -17,8 +17,9 @@ from pathlib import Path
 from cds.tcp.frames import Decoder, Frame, new_buffer
 from cds.tcp.landing import Landing
 
-_WAITING = 2
-"""Frames that wait for the disk at most; then who reads waits, and so does who sends."""
+_WAITING = 8
+"""Frames that wait for the disk at most; then who reads waits, and so does who sends.
+Fewer let the network stand still whenever the disk stops for a moment."""
 
 _SMALL = 64 << 10
 """Bytes of a body up to which a copy is cheaper than to move what stands behind it."""

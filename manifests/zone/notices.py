@@ -13,7 +13,8 @@ KINDS = frozenset(
         *("removals", "torn", "signature", "unreachable", "refused", "mismatch", "upstream"),
         *("index", "path", "unresolved", "images", "space", "configuration", "held", "failed"),
         *("incomplete", "check", "together", "name-taken", "unusable", "clock", "expired"),
-        *("fork", "behind", "silence", "unmatched", "restored", "damaged", "malformed", GAP),
+        *("fork", "behind", "silence", "unmatched", "restored", "damaged", "malformed"),
+        *("wire", GAP),
     )
 )
 """All kinds of holds, and gaps."""

@@ -34,14 +34,15 @@ mount -t overlay overlay -o "lowerdir=/,upperdir=$base/up,workdir=$base/work" "$
 cd "$base/root"
 mount -t proc proc proc
 mount --rbind /dev dev
+# Before the others: one of them may lie below it.
+mount -t tmpfs tmpfs tmp
+chmod 1777 tmp
 while [ "$1" != -- ]; do
     mkdir -p ".$2"
     mount --bind "$1" ".$2"
     [ "$3" = rw ] || mount -o remount,bind,ro ".$2"
     shift 3
 done
-mount -t tmpfs tmpfs tmp
-chmod 1777 tmp
 ip link set lo up
 exec chroot . /bin/bash
 """

@@ -17,7 +17,7 @@ from pathlib import Path
 from cds.tcp.frames import Decoder, Frame, new_buffer
 from cds.tcp.landing import Landing
 
-_WAITING = 8
+WAITING = 8
 """Frames that wait for the disk at most; then who reads waits, and so does who sends.
 Fewer let the network stand still whenever the disk stops for a moment."""
 
@@ -35,7 +35,7 @@ class WriteBehind:
     def __init__(self, landing: Landing, landed: Callable[[Path], None]) -> None:
         self._landing = landing
         self._landed = landed
-        self._frames: queue.Queue[tuple[Frame, bytearray | None] | None] = queue.Queue(_WAITING)
+        self._frames: queue.Queue[tuple[Frame, bytearray | None] | None] = queue.Queue(WAITING)
         self._spare: deque[bytearray] = deque()
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None

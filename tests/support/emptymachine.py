@@ -12,6 +12,7 @@ import os
 import secrets
 import select
 import shlex
+import stat
 import subprocess
 import sys
 import tempfile
@@ -205,7 +206,9 @@ class EmptyMachine:
             compileall.compile_dir(ROOT / package, quiet=2)
         # The account `sluice` reads the checkout, wherever that lies.
         for path in (ROOT, Path(sys.prefix), Path(sys.base_prefix)):
-            self.do(" && ".join(f"chmod o+x {shlex.quote(str(up))}" for up in path.parents))
+            for up in path.parents:
+                if not up.stat().st_mode & stat.S_IXOTH:  # what is read-only there has it
+                    self.do(f"chmod o+x {shlex.quote(str(up))}")
         program = (
             f"#!/bin/sh\nPYTHONPATH={shlex.quote(str(ROOT))} PYTHONDONTWRITEBYTECODE=1"
             f' exec {shlex.quote(sys.executable)} -m sluice "$@"\n'

@@ -114,6 +114,7 @@ class OneWay:
         self._server = socket.create_server(("127.0.0.1", 0))
         self.address: tuple[str, int] = self._server.getsockname()
         self._open: list[socket.socket] = []
+        self._closed = False
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -122,6 +123,8 @@ class OneWay:
                 client, _ = self._server.accept()
                 self.connections += 1
                 self._open.append(client)
+                if self._closed:  # what was accepted in that very moment is broken, too
+                    self.break_all()
                 threading.Thread(target=self._pump, args=(client,), daemon=True).start()
 
     def _pump(self, client: socket.socket) -> None:
@@ -145,6 +148,7 @@ class OneWay:
         self._open.clear()
 
     def close(self) -> None:
+        self._closed = True
         with suppress(OSError):
             self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()

@@ -176,6 +176,7 @@ def test_what_nobody_takes_stays_in_doubt(tmp_path: Path) -> None:
     outside = TcpOutlet(TcpSending(host="127.0.0.1", port=hole.address[1], timeout=0.5))
     outside.offer("p000.tar", parts["p000.tar"])
     assert outside.in_doubt() == []
+    until(lambda: hole.passed > 50_000)
     hole.close()
     with pytest.raises(errors.CarrierError, match="nobody takes the connection") as caught:
         outside.offer("p001.tar", parts["p001.tar"])

@@ -19,7 +19,7 @@ from sluice.context import Context
 from sluice.errors import report
 from sluice.notices.message import Sender
 from sluice.notices.plan import Notice, Pending, notices, pending
-from sluice.notices.state import Channel, load, save
+from sluice.notices.state import Channel, load, plain_failing, save
 from sluice.notices.subjects import subjects
 from sluice.notices.syslog import send_syslog
 from sluice.notices.webhook import send_webhook
@@ -134,19 +134,11 @@ def waiting(context: Context, tx: ReadTransaction, now: datetime) -> dict[str, A
 
 
 def _standing(channel: Channel, found: Pending) -> dict[str, Any]:
-    failing = channel.failing
     return {
         "waiting": len(found),
         "sent": channel.total,
         "last": None if channel.last is None else format_time(channel.last),
-        "failing": None
-        if failing is None
-        else {
-            "since": format_time(failing.since),
-            "tries": failing.tries,
-            "error": failing.error,
-            "again": format_time(failing.again),
-        },
+        "failing": plain_failing(channel.failing),
     }
 
 

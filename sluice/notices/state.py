@@ -97,8 +97,19 @@ def save(tx: WriteTransaction, state: State) -> None:
     tx.set_meta(_KEY, canonical.dumps(value).decode("ascii"))
 
 
+def plain_failing(failing: Failing | None) -> dict[str, Any] | None:
+    """Since when a channel fails, as JSON: in the ledger and in the status alike."""
+    if failing is None:
+        return None
+    return {
+        "since": format_time(failing.since),
+        "tries": failing.tries,
+        "error": failing.error,
+        "again": format_time(failing.again),
+    }
+
+
 def _plain(channel: Channel) -> dict[str, Any]:
-    failing = channel.failing
     return {
         "told": [
             [each.key, each.kind, each.stream, each.repository, format_time(each.since)]
@@ -107,14 +118,7 @@ def _plain(channel: Channel) -> dict[str, Any]:
         "sent": [format_time(moment) for moment in channel.sent],
         "total": channel.total,
         "last": None if channel.last is None else format_time(channel.last),
-        "failing": None
-        if failing is None
-        else {
-            "since": format_time(failing.since),
-            "tries": failing.tries,
-            "error": failing.error,
-            "again": format_time(failing.again),
-        },
+        "failing": plain_failing(channel.failing),
     }
 
 

@@ -41,7 +41,7 @@ IMAGES = f'platform: {{format: oci, upstream: "file://{UPSTREAM}/images", images
 WANTED = "/v2/platform/team/tool/manifests/1"
 # The client is a further shell on the inside's network, and Debian's dnf set as RHEL's is.
 CLIENT = (
-    "mkdir -p /etc/yum.repos.d /etc/dnf && printf '%%_dbpath /var/lib/rpm\\n' > /root/.rpmmacros"
+    "mkdir -p /etc/yum.repos.d /etc/dnf && printf '%%_dbpath /var/lib/rpm\\n' > ~/.rpmmacros"
     " && printf '[main]\\ngpgcheck=1\\nplugins=0\\nmodule_platform_id=platform:el9\\n'"
     " > /etc/dnf/dnf.conf"
 )

@@ -10,7 +10,6 @@ import pytest
 
 from manifests.digest import Digest
 from manifests.durable import Durable
-from manifests.zone.model import Connection, Repository, Upstream
 from mirror import workcopy
 from mirror.adopting import work_places
 from mirror.report import Quiet
@@ -20,28 +19,8 @@ from store.adopt import adopt
 from store.adopted import adopted
 from store.seam import Kind, Seam
 from store.store import Store
+from tests.crash.filesmirror import CONTENT, LEDGER, settings, setup
 from tests.crash.harness import Scenario, cut_power_at_each, fail_at_each, kill_at_each
-
-CONTENT = {"a/one.txt": b"one" * 100, "two.txt": b"two" * 100}
-LEDGER = "store/ledger.sqlite"
-
-
-def setup(root: Path) -> None:
-    """A mirror that somebody has, which is the upstream too, and an empty store."""
-    for name, data in CONTENT.items():
-        place = root / "upstream" / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(data)
-    Store.open(root / "store", files=Seam()).close()
-
-
-def settings(root: Path) -> Repository:
-    return Repository(
-        name="tools",
-        format="files",
-        upstream=Upstream(urls=(f"{(root / 'upstream').as_uri()}/",)),
-        connection=Connection(retries=0),
-    )
 
 
 def take(root: Path, files: Durable) -> None:

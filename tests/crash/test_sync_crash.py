@@ -9,33 +9,12 @@ from pathlib import Path
 import pytest
 
 from manifests.durable import Durable
-from manifests.zone.model import Connection, Repository, Upstream
 from mirror import workcopy
 from mirror.sync import Tools, sync
 from store.seam import Kind, Seam
 from store.store import Store
+from tests.crash.filesmirror import CONTENT, LEDGER, settings, setup
 from tests.crash.harness import Scenario, cut_power_at_each, fail_at_each, kill_at_each
-
-CONTENT = {"a/one.txt": b"one" * 100, "two.txt": b"two" * 100}
-LEDGER = "store/ledger.sqlite"
-
-
-def setup(root: Path) -> None:
-    """An upstream, and a store that knows nothing yet."""
-    for name, data in CONTENT.items():
-        place = root / "upstream" / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(data)
-    Store.open(root / "store", files=Seam()).close()
-
-
-def settings(root: Path) -> Repository:
-    return Repository(
-        name="tools",
-        format="files",
-        upstream=Upstream(urls=(f"{(root / 'upstream').as_uri()}/",)),
-        connection=Connection(retries=0),
-    )
 
 
 def mirror(root: Path, files: Durable) -> None:

@@ -7,13 +7,14 @@ so the same part twice is one file, and two parts of one name are two.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+
+from blake3 import blake3
 
 from cds.aside import discard
 from cds.base import check_name, printable
@@ -101,7 +102,7 @@ class _Part:
         self.size = size
         self.file = file
         self.at = 0
-        self.digests = hashlib.sha256()
+        self.digests = blake3()
         self.checked = 0
 
 

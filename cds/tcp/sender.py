@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import io
 import os
 import select
@@ -26,9 +25,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from blake3 import blake3
+
 from cds.base import Outstanding, Sent, check_name
 from cds.outbox import open_part
-from cds.tcp.frames import MAX_BODY, TRANSFER, Kind, frame, header
+from cds.tcp.frames import MAX_BODY, TRANSFER, Kind, digest, frame, header
 from cds.tcp.pinning import Pinned
 from manifests import errors
 from manifests.zone import TcpSending
@@ -197,7 +198,7 @@ class TcpOutlet:
 
     def _send(self, part: _Part) -> None:
         self._put(frame(Kind.BEGIN, part.transfer, part.size, part.name.encode("ascii")))
-        digests = hashlib.sha256()
+        digests = blake3()
         at = 0
         while at < part.size:
             count = os.preadv(part.file.fileno(), [self._block], at)
@@ -208,9 +209,9 @@ class TcpOutlet:
                     remedy="find out who writes in the spool, then send again",
                 )
             body = self._block[: min(count, part.size - at)]
-            digest = hashlib.sha256(body).digest()
-            digests.update(digest)
-            self._put(header(Kind.DATA, part.transfer, at, body, digest), body)
+            found = digest(body)
+            digests.update(found)
+            self._put(header(Kind.DATA, part.transfer, at, body, found), body)
             at += len(body)
         self._put(frame(Kind.END, part.transfer, part.size, digests.digest()))
         self._drain()

@@ -10,7 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cds.tcp.frames import BUDGET, HEADER, MAGIC, MAX_BODY, Damage, Decoder, Frame, Kind, header
+from cds.tcp.frames import (
+    BUDGET,
+    HEADER,
+    MAGIC,
+    MAX_BODY,
+    Damage,
+    Decoder,
+    Frame,
+    Kind,
+    digest,
+    header,
+)
 from cds.tcp.landing import Field, Landing
 from manifests import errors
 from store.seam import Seam
@@ -156,11 +167,10 @@ def test_a_frame_that_a_broken_one_swallowed_is_found(tmp_path: Path) -> None:
 
 
 def test_an_announcement_beyond_measure_is_not_waited_for() -> None:
-    import hashlib
     import struct
 
     fields = struct.pack(">8sBB6xQQ16s32s", MAGIC, 1, 2, 10**18, 0, b"x" * 16, bytes(32))
-    monster = fields + hashlib.sha256(fields).digest()[:16]
+    monster = fields + digest(fields)[:16]
     [damage, good] = decode(monster + header(Kind.ALIVE))
     assert isinstance(damage, Damage)
     assert "announces 1000000000000000000 bytes" in damage.error.what
@@ -168,11 +178,10 @@ def test_an_announcement_beyond_measure_is_not_waited_for() -> None:
 
 
 def test_frames_of_a_later_version_are_named() -> None:
-    import hashlib
     import struct
 
     fields = struct.pack(">8sBB6xQQ16s32s", MAGIC, 2, 2, 0, 0, b"x" * 16, bytes(32))
-    [damage] = decode(fields + hashlib.sha256(fields).digest()[:16])
+    [damage] = decode(fields + digest(fields)[:16])
     assert isinstance(damage, Damage)
     assert "version 2" in damage.error.what
 
@@ -183,7 +192,7 @@ def test_frames_of_a_later_version_are_named() -> None:
         b"\0" * 100_000,
         MAGIC * 12_500,
         # Good headers whose bodies never fit: each makes us hash a megabyte.
-        header(Kind.DATA, body=bytes(MAX_BODY), digest=b"x" * 32) * 1000,
+        header(Kind.DATA, body=bytes(MAX_BODY), known=b"x" * 32) * 1000,
     ],
     ids=["zeros", "magic", "headers"],
 )

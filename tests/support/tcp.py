@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from blake3 import blake3
+
 from cds.tcp import Listener
 from cds.tcp.frames import Damage, Decoder, Frame, Kind, frame, header
 from manifests.zone import TcpListening
@@ -24,13 +26,11 @@ def part_frames(
     name: str, data: bytes, transfer: bytes = b"t" * 16, size: int = 1 << 16
 ) -> list[bytes]:
     """All frames of one part, as a sender makes them, from the document alone."""
-    import hashlib
-
-    digests = hashlib.sha256()
+    digests = blake3()
     made = [frame(Kind.BEGIN, transfer, len(data), name.encode())]
     for at in range(0, len(data), size):
         body = data[at : at + size]
-        digests.update(hashlib.sha256(body).digest())
+        digests.update(blake3(body).digest())
         made.append(header(Kind.DATA, transfer, at, body) + body)
     made.append(frame(Kind.END, transfer, len(data), digests.digest()))
     return made

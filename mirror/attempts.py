@@ -24,6 +24,8 @@ _TORN_REMEDY = (
     "upstream for good: sluice sync {name} --accept-missing PATH"
 )
 _REMOVALS_REMEDY = "if the upstream means it: sluice sync {name} --accept-removals"
+FEW_REMOVALS = 20
+"""So many files may always go: a share says nothing of a repository of ten files."""
 _PAUSES = (2.0, 8.0, 30.0)
 """Seconds before the second and later attempts."""
 
@@ -202,8 +204,9 @@ class Attempts:
         if self._settings.previous is None or self._accept_removals or not plan.removed:
             return
         before = self._payload_before()
-        if plan.removed > self._repository.max_removals * before:
-            self._refuse_removals(plan.removed, before, list(plan.first_removed))
+        left = before - plan.removed + plan.added
+        if too_many(plan.removed, before, left, self._repository.max_removals):
+            self._refuse_removals(plan.removed, before, left, list(plan.first_removed))
 
     def _compare(self, tree: KeptTree, expected: frozenset[str]) -> Counts:
         """Compare with the newest snapshot. Raises RemovalsHeld."""
@@ -225,28 +228,43 @@ class Attempts:
                 if len(first) < SHOWN:
                     first.append(change.path)
         if gone:
-            before = self._payload_before()
-            if gone > self._repository.max_removals * before:
+            before, left = self._payload_before(), self._payload_of(tree.digest)
+            if too_many(gone, before, left, self._repository.max_removals):
                 if not self._accept_removals:
-                    self._refuse_removals(gone, before, first)
+                    self._refuse_removals(gone, before, left, first)
                 self.removals_accepted = gone
         return Counts(added, updated, removed)
 
     def _payload_before(self) -> int:
         """Files of the newest snapshot that are neither indexes nor private."""
         assert self._settings.previous is not None
-        entries = self._store.tree(self._settings.previous.snapshot.tree).entries()
+        return self._payload_of(self._settings.previous.snapshot.tree)
+
+    def _payload_of(self, tree: Digest) -> int:
+        entries = self._store.tree(tree).entries()
         return sum(1 for entry in _payload(entries, self._repository.format))
 
-    def _refuse_removals(self, gone: int, before: int, first: list[str]) -> None:
+    def _refuse_removals(self, gone: int, before: int, left: int, first: list[str]) -> None:
         name = self._repository.name
         self._detail |= {"items": first, "total": gone}
+        share = f"{gone} of {before} files, more than {self._repository.max_removals:.0%}"
+        what = share if left > 0 else f"{gone} of {before} files and leave none"
         raise errors.RemovalsHeld(
-            f"this sync would drop {gone} of {before} files, more than "
-            f"{self._repository.max_removals:.0%}; first {', '.join(first[:3])}",
+            f"this sync would drop {what}; first {', '.join(first[:3])}",
             where=name,
             remedy=_REMOVALS_REMEDY.format(name=name),
         )
+
+
+def too_many(gone: int, before: int, left: int, share: float) -> bool:
+    """Whether dropping ``gone`` of ``before`` files waits for a person.
+
+    More than ``share`` of them (0 to 1) and more than ``FEW_REMOVALS``; or all, so that
+    ``left`` files remain and that is none. A share of 0 allows no removal, 1 allows each.
+    """
+    if not gone or share >= 1:
+        return False
+    return not share or left <= 0 or (gone > FEW_REMOVALS and gone > share * before)
 
 
 def _payload(entries: Iterator[Entry], format_name: str) -> Iterator[Entry]:

@@ -46,7 +46,7 @@ repositories:
     #check_packages: true                    # check the signature of every package too
     #schedule: "0 3 * * *"                   # when `sluice run` mirrors it, as crontab writes it
     #keep: 5                                 # snapshots to keep
-    #max_removals: 30%                       # hold a sync that would drop more files
+    #max_removals: 30%                       # hold a sync that would drop more files (and > 20)
     #include: ["kernel*", "bash"]            # only these
     #exclude: ["*-debuginfo"]                # but not these
     #arches: [x86_64, noarch]                # only these architectures

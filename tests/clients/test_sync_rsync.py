@@ -172,7 +172,7 @@ def test_a_file_broken_for_good_can_be_accepted(mirror: Mirror, vendor_repo: Yum
 def test_too_many_removals_are_held_before_anything_is_deleted(
     mirror: Mirror, vendor_repo: YumRepo
 ) -> None:
-    mirror.set(max_removals=0.1)
+    mirror.set(max_removals=0.0)
     mirror.sync()
     gone = [samples.SPARE.filename, samples.TOOL.filename, samples.ODD.filename]
     vendor_repo.update(remove=gone)

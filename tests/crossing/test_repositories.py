@@ -73,11 +73,11 @@ def test_a_stream_takes_only_its_repositories(tmp_path: Path) -> None:
 
 
 def test_removals_are_guarded(tmp_path: Path) -> None:
-    files = {f"f{n}": noise(n, 100) for n in range(10)}
+    files = {f"f{n}": noise(n, 100) for n in range(30)}
     upstream = Upstream(tmp_path / "vendor", files)
     out, inside = pair(tmp_path, {"tools": upstream})
     inside.receive(*out.cycle())
-    upstream.remove(*(f"f{n}" for n in range(4)))
+    upstream.remove(*(f"f{n}" for n in range(21)))
     done = out.sluice("sync", expect=3)
     assert "HELD" in done.err
     assert "--accept-removals" in done.err
@@ -87,8 +87,13 @@ def test_removals_are_guarded(tmp_path: Path) -> None:
     assert "nothing changed" in out.sluice("pack").out
     out.sluice("sync", "--accept-removals")
     assert out.holds() == {}
+    # Few files may go, whatever their share; what empties a repository is held at any size.
+    upstream.remove(*(f"f{n}" for n in range(21, 29)))
+    out.sluice("sync")
+    upstream.remove("f29")
+    assert "drop 1 of 1 files and leave none" in out.sluice("sync", expect=3).err
     inside.receive(*out.bundle())
-    assert inside.content("tools") == upstream.files()
+    assert set(inside.content("tools")) == {"f29"}
 
 
 def test_one_broken_upstream_stops_no_other(tmp_path: Path) -> None:

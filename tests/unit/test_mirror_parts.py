@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from manifests.errors import ConfigError, ForbiddenXml, MalformedIndex, UpstreamUnreachable
 from manifests.zone.model import Connection
+from mirror.attempts import FEW_REMOVALS, too_many
 from mirror.mirrors import parse_mirrors
 from mirror.report import Quiet, is_index, printable
 from mirror.rsync import Changes, Rsync, decode_name, read_secret
@@ -138,3 +139,23 @@ def test_why_nobody_answered_is_said_in_few_words() -> None:
         pass
     web.close()
     assert caught.value.what == "no answer: connection refused"
+
+
+@pytest.mark.parametrize(
+    ("gone", "before", "left", "share", "held"),
+    [
+        (FEW_REMOVALS, 21, 1, 0.3, False),
+        (FEW_REMOVALS + 1, 22, 1, 0.3, True),
+        (FEW_REMOVALS + 1, 70, 49, 0.3, False),
+        (3, 3, 3, 0.3, False),  # every file has another name now
+        (1, 1, 0, 0.3, True),
+        (2, 10, 0, 0.3, True),  # the other eight went because they are not asked for any more
+        (0, 0, 0, 0.0, False),
+        (1, 1000, 999, 0.0, True),
+        (1000, 1000, 0, 1.0, False),
+    ],
+)
+def test_removals_wait_for_a_person(
+    gone: int, before: int, left: int, share: float, held: bool
+) -> None:
+    assert too_many(gone, before, left, share) is held

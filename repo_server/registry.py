@@ -10,7 +10,7 @@ An image is addressed in four ways, looked at in this order:
 * by the repository's name, or ``NAME__SERIAL`` for one snapshot.
 
 If several repositories replace one registry, the first that has an answer gives it; the tags of
-an image are those of all.
+an image, and what refers to one of its manifests, are those of all.
 """
 
 from __future__ import annotations
@@ -25,14 +25,18 @@ from manifests.formats.base import Answer, Missing, Request, SendBytes
 from manifests.formats.oci.answer import (
     API,
     JSON,
+    Row,
     accepts,
     catalog,
     error,
     images,
     is_known,
+    referrer_list,
+    referrers,
     tag_list,
     tags,
 )
+from manifests.formats.oci.layout import is_oci_digest
 from manifests.formats.oci.origin import component
 from manifests.tree import PRIVATE
 from repo_server.connection import Call
@@ -46,7 +50,7 @@ from store.store import Store
 
 BASE = "/v2/"
 _PINNED = re.compile(r"(?P<name>.+)__(?P<serial>[0-9]{1,16})")
-_LIST = "/tags/list"
+_LIST = re.compile(r"/(?:tags/list|referrers/(?P<subject>[^/]+))\Z")
 _CACHED = 2048
 _CODES = {
     400: ("NAME_INVALID", "this is not a path"),
@@ -93,7 +97,7 @@ def find(
         return bytes_reply(200, b"{}", JSON, extra=API, head_only=head_only)
     if target.path == BASE + "_catalog":
         return _catalog(site, call, target)
-    listed = _tags(site, call, target)
+    listed = _list_of_all(site, call, target)
     if listed is not None:
         return listed
     missing: list[tuple[InRepository, Answer, Edition]] = []
@@ -119,29 +123,52 @@ def find(
     return (closest or missing)[0]
 
 
-def _tags(site: Site, call: Call, target: Target) -> tuple[InRepository, SendBytes, Edition] | None:
-    """The tags of an image that several repositories hold under one name; None if fewer do.
+def _list_of_all(
+    site: Site, call: Call, target: Target
+) -> tuple[InRepository, SendBytes, Edition] | None:
+    """A list of tags or referrers of an image that several repositories hold under one name.
 
-    A tag that is denied where it would be pulled from is not listed.
+    None if fewer do, or if no list is asked for. What is denied where it would be pulled from
+    is not listed.
     """
-    if not target.path.endswith(_LIST):
+    asked = _LIST.search(target.path)
+    subject = asked["subject"] if asked else None
+    if asked is None or (subject is not None and not is_oci_digest(subject)):
         return None
-    holders = [each for each in places(site, call, target) if _holds(each)]
+    holders = [each for each in places(site, call, target) if _holds(each, asked[0])]
     some = [each for each in holders if each.prefix == holders[0].prefix]
     if len(some) < 2:
         return None
-    first, image = some[0], some[0].path.removesuffix(_LIST)
+    first, image = some[0], some[0].path.removesuffix(asked[0])
+    request = Request(first.path, call.method, target.query, prefix=first.prefix)
+    if subject is None:
+        answer = tag_list(request, image, _tags(site, some, image))
+    else:
+        answer = referrer_list(request, _referrers(site, some, image, subject))
+    return first, answer, first.edition
+
+
+def _tags(site: Site, some: list[InRepository], image: str) -> list[str]:
     found: dict[str, bool] = {}
     for each in some:
         for tag, entry in tags(each.edition.view, image):
             found.setdefault(tag, site.gate.allow("", each.name, entry.path, entry.digest))
-    request = Request(first.path, call.method, target.query, prefix=first.prefix)
-    names = [tag for tag, allowed in found.items() if allowed]
-    return first, tag_list(request, image, names), first.edition
+    return [tag for tag, allowed in found.items() if allowed]
 
 
-def _holds(where: InRepository) -> bool:
-    return where.live is not None and is_known(where.edition.view, where.path.removesuffix(_LIST))
+def _referrers(site: Site, some: list[InRepository], image: str, subject: str) -> list[Row]:
+    """Each once, sorted by digest, as in the list of one repository."""
+    found: dict[str, Row | None] = {}
+    for each in some:
+        for row, entry in referrers(each.edition.view, image, subject):
+            if entry is not None:
+                allowed = site.gate.allow("", each.name, entry.path, entry.digest)
+                found.setdefault(row["digest"], row if allowed else None)
+    return [row for _, row in sorted(found.items()) if row is not None]
+
+
+def _holds(where: InRepository, ending: str) -> bool:
+    return where.live is not None and is_known(where.edition.view, where.path.removesuffix(ending))
 
 
 def _has_image(where: InRepository) -> bool:

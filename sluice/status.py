@@ -16,6 +16,7 @@ from manifests.state import Snapshot, format_time
 from manifests.trust import TrustState, expiring_soon
 from manifests.zone import InsideStream, InsideZone, OutsideStream, OutsideZone
 from mirror.commit import last_sync
+from repo_server.origins import claim_warnings
 from repo_server.pair import certificate_warnings
 from sluice.commands.trust import stream_keys
 from sluice.context import Context
@@ -52,8 +53,11 @@ def zone_status(context: Context) -> dict[str, Any]:
         generation = tx.generation()
         duties = standing(context, tx, now)
         notices = waiting(context, tx, now)
+        live = tx.publications()
     if isinstance(zone, InsideZone) and zone.serve.tls is not None:
         warnings += certificate_warnings(zone.serve.tls, zone.serve.external_url, now)
+    if isinstance(zone, InsideZone):
+        warnings += claim_warnings(zone.serve, context.store, live)
     return {
         "version": STATUS_VERSION,
         "zone": zone.kind.value,

@@ -389,6 +389,40 @@ def test_tags_of_one_image_in_two_repositories_are_one_list(images: Images, tmp_
     published.close()
 
 
+def test_referrers_of_one_digest_in_two_repositories_are_one_list(
+    images: Images, tmp_path: Path
+) -> None:
+    published = Published(tmp_path / "store")
+    layout = images.layout
+    third = layout.artifact(SBOM, layout.blob(b"[3]"), subject=images.app)
+    denied = layout.artifact(SBOM, layout.blob(b"[4]"), subject=images.app)
+    for name, some in (
+        ("aaa", (images.signature,)),
+        ("bbb", (images.signature, images.sbom, denied)),
+        ("ccc", (third,)),
+    ):
+        also = {"team/app": some}
+        files = tree(layout, {"team/app:v1": images.app}, also=also, replaces=ORIGIN)
+        published.publish(name, files, format="oci", overlay=overlay(files))
+    published.deny(Digest(denied.hex))
+    path = f"/v2/{ORIGIN}/team/app/referrers/{images.app.digest}"
+    with Serving(published.store.folder) as server:
+        status, headers, body = ask(server, path)
+        assert (status, headers["content-type"]) == (200, OCI_INDEX)
+        listed = [row["digest"] for row in json.loads(body)["manifests"]]
+        assert listed == sorted([images.signature.digest, images.sbom.digest, third.digest])
+        assert ask(server, path)[2] == body
+        for digest in listed:
+            assert ask(server, f"/v2/{ORIGIN}/team/app/manifests/{digest}")[0] == 200
+        _, headers, body = ask(server, f"{path}?artifactType={SIGNATURE}")
+        assert headers["oci-filters-applied"] == "artifactType"
+        assert [row["digest"] for row in json.loads(body)["manifests"]] == [images.signature.digest]
+        # By a repository's own name it is asked alone.
+        body = ask(server, f"/v2/ccc/team/app/referrers/{images.app.digest}")[2]
+        assert [row["digest"] for row in json.loads(body)["manifests"]] == [third.digest]
+    published.close()
+
+
 def test_a_person_sees_images_and_how_to_pull_them(server: Serving) -> None:
     status, headers, body = ask(server, "/oci/platform/")
     page = body.decode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from sluice.commands.serving import certificates
 from tests.support.images import Layout
 from tests.support.imagetrees import tree
 from tests.support.served import Published
+from tests.support.zones import Zones
 
 PLAIN = "http://mirror.example.org:8080"
 SECURE = "https://mirror.example.org"
@@ -70,6 +72,27 @@ def test_no_stream_takes_a_registry_of_another(published: Published) -> None:
     assert origins_of(given, some) == {OTHER: ("second",), ONE: ("third",)}
     given = Serve(registries={"third": Registry(replaces=())})
     assert origins_of(given, some) == {OTHER: ("second",), ONE: ("platform",)}
+
+
+def test_status_tells_of_a_registry_that_two_streams_claim(tmp_path: Path) -> None:
+    zones = Zones(tmp_path, {})
+    layout = Layout(tmp_path / "layout")
+    made = Published(zones.inside)
+    for name, stream, origin in (
+        ("aaa", "hq", ONE), ("bbb", "other", ONE), ("ccc", "hq", OTHER), ("ddd", "hq", "No one"),
+    ):  # fmt: skip
+        files = tree(layout, {"a:1": layout.image()}, replaces=origin)
+        live = made.publish(name, files, format="oci", overlay={})
+        with made.store.ledger.write() as tx:
+            tx.publish([replace(live, stream=stream)])
+    made.close()
+    claimed, unusable = sorted(w for w in zones.status()["warnings"] if "replaces" in w)
+    assert claimed.startswith("aaa (of hq), bbb (of other) of different streams")
+    assert ONE in claimed and "serve: registries: NAME: replaces" in claimed
+    assert unusable.startswith("ddd: ") and "'No one'" in unusable
+    assert "warning: aaa (of hq)" in zones.within("status").out
+    zones.configure_inside(serve={"registries": {"bbb": {"replaces": ONE}}})
+    assert not any(ONE in warning for warning in zones.status()["warnings"])
 
 
 def test_registries_conf(published: Published) -> None:

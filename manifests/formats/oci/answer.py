@@ -37,7 +37,8 @@ JSON = "application/json"
 _CALL = re.compile(r"(?P<image>.+)/(?P<kind>manifests|blobs|referrers|tags)/(?P<what>[^/]+)")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _FILTER = "artifactType"
-_EMPTY_INDEX = {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": []}
+Row = Mapping[str, Any]
+"""A descriptor in a list of referrers."""
 _WORDS = {
     media.OCI_INDEX: "an OCI image index",
     media.OCI_MANIFEST: "an OCI image",
@@ -183,28 +184,42 @@ def tag_list(request: Request, image: str, names: Iterable[str]) -> SendBytes:
 def _referrers(request: Request, view: TreeView, image: str, digest: str) -> Answer:
     if not is_known(view, image):
         return _unknown_image(image, "")
+    rows = referrers(view, image, digest)
+    kept = [row for row, one in rows if one is not None and not request.denied(one)]
+    chosen, headers = _of_type(request, kept)
+    entry = view.lookup(Place(image, Folder.REFERRERS, digest).path)
+    if entry is not None and len(chosen) == len(rows):
+        return SendEntry(entry, media.OCI_INDEX, False, headers)
+    return _index(chosen, headers)
+
+
+def referrers(view: TreeView, image: str, digest: str) -> list[tuple[Row, Entry | None]]:
+    """What refers to ``digest``: descriptors, sorted by digest, each with its manifest's entry."""
     path = Place(image, Folder.REFERRERS, digest).path
     entry = view.lookup(path)
-    index = _EMPTY_INDEX
-    if entry is not None:
-        with view.open(path) as file:
-            index = json.loads(file.read(entry.size + 1))
-    rows = index["manifests"]
-    assert isinstance(rows, list)
-    kept = [row for row in rows if _is_shown(request, view, image, row)]
+    if entry is None:
+        return []
+    with view.open(path) as file:
+        rows = json.loads(file.read(entry.size + 1))["manifests"]
+    return [(row, view.lookup(Place(image, Folder.MANIFESTS, row["digest"]).path)) for row in rows]
+
+
+def referrer_list(request: Request, rows: Iterable[Row]) -> SendBytes:
+    """An index of ``rows``: all of them, or those of the type that the query asks for."""
+    return _index(*_of_type(request, rows))
+
+
+def _of_type(request: Request, rows: Iterable[Row]) -> tuple[list[Row], Mapping[str, str]]:
     wanted = dict(parse_qsl(request.query)).get(_FILTER)
-    headers = dict(API)
-    if wanted is not None:
-        headers["OCI-Filters-Applied"] = _FILTER
-        kept = [row for row in kept if row.get(_FILTER) == wanted]
-    if entry is not None and len(kept) == len(rows):
-        return SendEntry(entry, media.OCI_INDEX, False, headers)
-    return SendBytes(_json({**index, "manifests": kept}), media.OCI_INDEX, headers=headers)
+    if wanted is None:
+        return list(rows), API
+    chosen = [row for row in rows if row.get(_FILTER) == wanted]
+    return chosen, {**API, "OCI-Filters-Applied": _FILTER}
 
 
-def _is_shown(request: Request, view: TreeView, image: str, row: Mapping[str, str]) -> bool:
-    entry = view.lookup(Place(image, Folder.MANIFESTS, row["digest"]).path)
-    return entry is not None and not request.denied(entry)
+def _index(rows: list[Row], headers: Mapping[str, str]) -> SendBytes:
+    index = {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": rows}
+    return SendBytes(_json(index), media.OCI_INDEX, headers=headers)
 
 
 def accepts(lines: str, media_type: str) -> bool:

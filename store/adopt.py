@@ -23,6 +23,7 @@ from manifests.tree import Entry
 from store.adopted import forget_journal, journal_key, keep_adopted
 from store.blobs import BlobBatch
 from store.foreign import ForeignFile, PassedOver, walk
+from store.journal import Journal
 from store.records import Validator
 from store.store import Store
 
@@ -155,7 +156,8 @@ class _Run:
     linked: Path | None
     """The folder, if its files are linked instead of copied."""
     done: Taken = field(default_factory=Taken)
-    _goes_on: bool = False
+    _earlier: Journal | None = None
+    """What a run that was broken off had taken."""
     _fresh: list[tuple[str, Validator]] = field(default_factory=list)
     _size: int = 0
     _since: float = 0.0
@@ -164,8 +166,9 @@ class _Run:
         """Look for an earlier run that was broken off."""
         key = journal_key(self.repository)
         with self.store.ledger.read() as tx:
-            self._goes_on = tx.work_open(key) is not None
-        if not self._goes_on:
+            if tx.work_open(key) is not None:
+                self._earlier = Journal(tx, self.repository)
+        if self._earlier is None:
             if self.linked is None:
                 self._require(size)
             with self.store.ledger.write(actor) as tx:
@@ -207,11 +210,10 @@ class _Run:
 
     def _known(self, one: ForeignFile) -> Entry | None:
         """What an earlier run took, if that is still the same file."""
-        if not self._goes_on:
+        if self._earlier is None:
             return None
-        with self.store.ledger.read() as tx:
-            found = tx.validator(journal_key(self.repository), one.path)
-        if found is None or found.etag != _mark(one.status):
+        found = self._earlier.taken(one.path, _mark(one.status))
+        if found is None:
             return None
         target = self.place(one.path)
         if not self.store.blobs.has(found.digest) or (target is not None and not target.exists()):

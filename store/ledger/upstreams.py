@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 
 from sqlalchemy import select
@@ -9,8 +10,15 @@ from sqlalchemy import select
 from manifests.digest import Digest
 from manifests.state import format_time, parse_time
 from store.ledger import schema
-from store.ledger.base import ReadBase, WriteBase
+from store.ledger.base import ReadBase, Row, WriteBase
 from store.records import AcceptedMissing, Validator
+
+_PAGE = 5_000
+"""Rows that are in memory at once."""
+
+
+def _validator(row: Row) -> Validator:
+    return Validator(row["etag"], row["last_modified"], Digest(row["digest"]), row["size"])
 
 
 class UpstreamReads(ReadBase):
@@ -22,9 +30,19 @@ class UpstreamReads(ReadBase):
         row = self._one(
             table, table.c.repository == repository, table.c.url_digest == self._key(url)
         )
-        if row is None:
-            return None
-        return Validator(row["etag"], row["last_modified"], Digest(row["digest"]), row["size"])
+        return None if row is None else _validator(row)
+
+    def validators(self, repository: str) -> Iterator[tuple[Digest, Validator]]:
+        """All of a repository, sorted by the SHA-256 of the URL, which stands first."""
+        table, last = schema.validators, ""
+        while True:
+            after = (table.c.repository == repository, table.c.url_digest > last)
+            rows = self._all(table, *after, order=(table.c.url_digest,), limit=_PAGE)
+            for row in rows:
+                last = row["url_digest"]
+                yield Digest(last), _validator(row)
+            if len(rows) < _PAGE:
+                return
 
     def validator_digests(self) -> list[Digest]:
         """The blobs that conditional requests stand for, sorted."""

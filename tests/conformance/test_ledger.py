@@ -11,7 +11,7 @@ import sqlalchemy
 from manifests import errors
 from manifests.digest import Digest, sha256_of
 from manifests.state import Snapshot
-from store.ledger import Ledger
+from store.ledger import Ledger, upstreams
 from store.ledger.events import NO_EVENT, EventArchive
 from store.records import (
     BundleRecord,
@@ -244,16 +244,23 @@ def test_drafts_trust_and_arrivals(ledger: Ledger) -> None:
         assert tx.drafts() == []
 
 
-def test_what_mirroring_remembers(ledger: Ledger) -> None:
+def test_what_mirroring_remembers(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     url = "https://repo.example.org/" + "p" * 9000
     with ledger.write() as tx:
         tx.set_validator("baseos", url, Validator('"e"', "", A, 2**35))
         tx.set_validator("baseos", url, Validator('"f"', "", B, 2**35))
+        for size in range(5):
+            tx.set_validator("apps", f"file{size}", Validator("", "", C, size))
         tx.accept_missing("baseos", "Packages/é.rpm", "gone upstream", "kim", NOON)
         tx.begin_work("baseos", "1234")
     with ledger.read() as tx:
         assert tx.validator("baseos", url) == Validator('"f"', "", B, 2**35)
         assert tx.validator("apps", url) is None
+        monkeypatch.setattr(upstreams, "_PAGE", 2)
+        found = list(tx.validators("apps"))
+        assert [key for key, _ in found] == sorted(sha256_of(b"file%d" % n) for n in range(5))
+        assert dict(found)[sha256_of(b"file3")] == Validator("", "", C, 3)
+        assert list(tx.validators("none")) == []
         (accepted,) = tx.exceptions("baseos")
         assert (accepted.path, accepted.by, accepted.at) == ("Packages/é.rpm", "kim", NOON)
         assert tx.work_open("baseos") == "1234"

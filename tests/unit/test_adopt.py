@@ -14,6 +14,7 @@ from store import adopt as adopting
 from store.adopt import Taken, adopt, measure
 from store.adopted import adopted
 from store.gc import collect
+from store.ledger import Ledger
 from store.records import PinKind
 from store.seam import Seam
 from store.store import Store
@@ -147,7 +148,11 @@ def test_a_run_that_was_broken_off_reads_nothing_twice(
     (folder / "new").write_bytes(b"Sorts before a/one")
     os.utime(folder / "new", ns=(before.st_atime_ns, before.st_mtime_ns))
     (folder / "new").rename(folder / "a.b")
+    reads: list[Ledger] = []
+    read = Ledger.read
+    monkeypatch.setattr(Ledger, "read", lambda self: reads.append(self) or read(self))
     taken = take(store, folder)
+    assert len(reads) == 1, "the journal is read once, not for each file"
     assert (taken.files, taken.again) == (4, 2)
     assert content(store, taken) == {
         "a.b": b"Sorts before a/one", "a/one": b"one", "empty": b"", "z": b"last"

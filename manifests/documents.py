@@ -42,12 +42,11 @@ from tuf.api.serialization import DeserializationError, SerializationError
 
 from manifests import canonical
 from manifests.canonical import Record
+from manifests.caps import MAX_DOCUMENT
 from manifests.digest import Digest, sha256_of
 from manifests.errors import MalformedManifest, NotCanonical
 from manifests.state import is_name
 
-MAX_DOCUMENT: Final = 512 * 1024
-"""Bytes of one signed document."""
 MAX_KEYS: Final = 64
 """Keys in a root document, and signatures in any document."""
 

@@ -14,14 +14,11 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
+from manifests.caps import MAX_CHAIN, MAX_CHAIN_BYTES
 from manifests.digest import Digest, sha256_of
 from manifests.documents import ReleaseDocument, RootDocument, read_release, read_root
 from manifests.errors import ForeignRoot, MalformedManifest, Unsigned
 
-MAX_CHAIN: Final = 1024
-"""Root documents in one chain."""
-MAX_CHAIN_BYTES: Final = 16 * 1024 * 1024
-"""Bytes of all root documents of one chain."""
 _WALKS: Final = 4
 """Walks that are remembered, since all bundles of a backlog carry the same chain."""
 

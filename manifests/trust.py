@@ -19,6 +19,7 @@ from typing import Final, TypeAlias
 
 from manifests import canonical
 from manifests.canonical import Record
+from manifests.caps import MAX_CHAIN, MAX_CHAIN_BYTES
 from manifests.digest import Digest
 from manifests.documents import RootDocument
 from manifests.errors import (
@@ -31,8 +32,6 @@ from manifests.errors import (
     Unsigned,
 )
 from manifests.roots import (
-    MAX_CHAIN,
-    MAX_CHAIN_BYTES,
     Release,
     TrustedRoot,
     read_pinned,

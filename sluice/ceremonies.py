@@ -21,12 +21,12 @@ from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import CryptoSigner, Key
 from tuf.api.metadata import Metadata, MetaFile, Role, Root, TargetFile, Targets, Timestamp
 
+from manifests.caps import MAX_DOCUMENT
 from manifests.digest import sha256_of
 from manifests.documents import (
     EXTENSION,
     EXTENSION_FORMAT,
     MANIFEST_TARGET,
-    MAX_DOCUMENT,
     ROLES,
     RootDocument,
     read_release,

@@ -8,8 +8,8 @@ from datetime import datetime
 
 from manifests.bundle import Copies, Manifest, parse_parts
 from manifests.canonical import dumps, loads
+from manifests.caps import MAX_DOCUMENT
 from manifests.digest import Digest, sha256_of
-from manifests.documents import MAX_DOCUMENT
 from manifests.errors import (
     ClockAhead,
     DamagedPart,

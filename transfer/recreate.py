@@ -17,10 +17,9 @@ from manifests.bundle import (
 )
 from manifests.bundle.parts import MAX_TABLE
 from manifests.canonical import loads
+from manifests.caps import MAX_CHAIN, MAX_DOCUMENT
 from manifests.digest import Digest
-from manifests.documents import MAX_DOCUMENT
 from manifests.errors import BlobDamaged, StoreError
-from manifests.roots import MAX_CHAIN
 from store.hashing import SideHash
 from store.records import BundleRecord
 from store.store import Store

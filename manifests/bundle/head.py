@@ -16,10 +16,9 @@ from manifests.bundle.manifest import MAX_MANIFEST, MAX_NUMBER, MAX_PARTS, WIRE,
 from manifests.bundle.parts import MAX_TABLE
 from manifests.bundle.tar import BLOCK, member_header, member_size, padding, parse_header
 from manifests.canonical import Record
+from manifests.caps import MAX_CHAIN, MAX_CHAIN_BYTES, MAX_DOCUMENT
 from manifests.digest import Digest
-from manifests.documents import MAX_DOCUMENT
 from manifests.errors import MalformedPart, SluiceError
-from manifests.roots import MAX_CHAIN, MAX_CHAIN_BYTES
 from manifests.state import is_name
 
 PART: Final = "PART"

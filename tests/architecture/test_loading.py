@@ -22,6 +22,19 @@ _CHILD = "import store.confined; from manifests.formats import format_named; for
             {"sqlalchemy", "cryptography", "yaml", "asyncio", "manifests.formats.yum"},
             id="confined-child",
         ),
+        # Its publications come from the ledger, so SQL it does need.
+        pytest.param(
+            "import repo_server.worker",
+            {
+                "tuf",
+                "securesystemslib",
+                "requests",
+                "apscheduler",
+                "createrepo_c",
+                "manifests.trust",
+            },
+            id="worker",
+        ),
     ],
 )
 def test_what_starts_often_loads_little(program: str, without: set[str]) -> None:

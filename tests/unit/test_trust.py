@@ -16,8 +16,9 @@ from securesystemslib.signer import CryptoSigner, SSlibKey
 from tuf.api.metadata import Metadata
 
 from manifests import canonical
+from manifests.caps import MAX_DOCUMENT
 from manifests.digest import Digest, sha256_of
-from manifests.documents import MAX_DOCUMENT, read_release, read_root
+from manifests.documents import read_release, read_root
 from manifests.errors import (
     ClockAhead,
     ExpiredDocument,

@@ -8,16 +8,16 @@ Nexus builds it from a base address that may be wrong outside its own network.
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from manifests import errors
 from manifests.formats.base import Wanted
-from manifests.formats.maven.layout import CHECKSUMS, METADATA, checksum_of, shown
+from manifests.formats.maven.layout import METADATA, checksum_of
 from manifests.zone.model import Nexus
 from mirror.http import HttpTransport
 from mirror.report import printable
@@ -28,64 +28,86 @@ _MOST_ASSETS = 5_000_000
 _MAX_TOKEN = 4096
 _GOES_ON = timedelta(days=1)
 """For how long a listing that broke off is continued."""
+_STRENGTHS = (("sha512", "sha256"), ("sha1", "md5"))
 _SKIPPED = (".index/", ".meta/", ".nexus/")
 
 Asset = Mapping[str, object]
-"""As ``manifests.formats.maven.roots`` reads it: ``path``, ``url``, perhaps ``size``, checksums."""
+"""As ``manifests.formats.maven.roots`` reads it: ``path``, perhaps ``size``, checksums."""
 
 
 class Listing:
-    """The assets of one repository. ``notes`` is where pages wait for the next run."""
+    """The assets of one repository. ``notes`` is where pages wait for the next run.
+
+    They stay there: what is held in memory does not grow with the listing.
+    """
 
     def __init__(self, nexus: Nexus, transport: HttpTransport, notes: Path) -> None:
         self._nexus = nexus
         self._transport = transport
         self._notes = notes
+        self._fingerprint = ""
 
-    def assets(self) -> list[Asset]:
-        """All of them. Raises UpstreamError, MalformedIndex, OversizedIndex."""
-        rows, token = self._resumed()
-        if token is None:
-            self._begin()
-            return list(self._pages(""))
-        try:
-            return [*rows, *self._pages(token)]
-        except errors.UpstreamError as error:
-            # A token that Nexus no longer knows is a 406 or a 500. If it lists at all, that
-            # was the reason: from the beginning.
-            try:
-                self._page("")
-            except errors.UpstreamError:
-                raise error from None
-        self._begin()
-        return list(self._pages(""))
+    def fingerprint(self) -> str:
+        """What stands for all assets and their promises in the order of the listing.
+
+        Lists them, once. Raises UpstreamError, MalformedIndex, OversizedIndex.
+        """
+        if not self._fingerprint:
+            self._fingerprint = self._listed()
+        return self._fingerprint
+
+    def assets(self) -> Iterator[Asset]:
+        """All of them, as they were listed. Raises what ``fingerprint`` does."""
+        self.fingerprint()
+        with self._notes.open(encoding="utf-8") as notes:
+            next(notes)
+            for line in notes:
+                yield from json.loads(line)["items"]
 
     def forget(self) -> None:
         """The listing was used."""
         self._notes.unlink(missing_ok=True)
+        self._fingerprint = ""
 
     # --- pages
 
-    def _pages(self, token: str) -> Iterator[Asset]:
+    def _listed(self) -> str:
+        found, token = self._resumed()
+        if token is not None:
+            try:
+                return self._go_on(found, token)
+            except errors.UpstreamError as error:
+                # A token that Nexus no longer knows is a 406 or a 500. If it lists at all, that
+                # was the reason: from the beginning.
+                try:
+                    self._page("")
+                except errors.UpstreamError:
+                    raise error from None
+        self._begin()
+        return self._go_on(_Found(), "")
+
+    def _go_on(self, found: _Found, token: str) -> str:
+        """Write down every page from ``token`` on; the fingerprint of all."""
         seen = {token}
-        count = 0
-        while True:
-            rows, following = self._page(token)
-            self._note({"items": rows, "next": following})
-            count += len(rows)
-            if count > _MOST_ASSETS:
-                raise errors.OversizedIndex(
-                    f"more than {_MOST_ASSETS} files are listed", where=self._where
-                )
-            yield from rows
-            if following is None:
-                return
-            if following in seen:
-                raise errors.MalformedIndex(
-                    "a listing that leads back to an earlier page", where=self._where
-                )
-            seen.add(following)
-            token = following
+        with self._notes.open("a", encoding="utf-8") as notes:
+            while True:
+                rows, following = self._page(token)
+                text = json.dumps(rows)
+                found.add(text, len(rows))
+                if found.count > _MOST_ASSETS:
+                    raise errors.OversizedIndex(
+                        f"more than {_MOST_ASSETS} files are listed", where=self._where
+                    )
+                if following in seen:
+                    raise errors.MalformedIndex(
+                        "a listing that leads back to an earlier page", where=self._where
+                    )
+                notes.write(f'{{"items": {text}, "next": {json.dumps(following)}}}\n')
+                notes.flush()
+                if following is None:
+                    return found.fingerprint()
+                seen.add(following)
+                token = following
 
     @property
     def _where(self) -> str:
@@ -131,32 +153,45 @@ class Listing:
         begun = datetime.now(UTC).isoformat()
         self._notes.write_text(json.dumps({**self._head(), "begun": begun}) + "\n", "utf-8")
 
-    def _note(self, page: Mapping[str, object]) -> None:
-        with self._notes.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(page) + "\n")
-
-    def _resumed(self) -> tuple[list[Asset], str | None]:
+    def _resumed(self) -> tuple[_Found, str | None]:
         """What an interrupted listing brought, and the token to go on with; None: begin anew."""
-        rows: list[Asset] = []
+        found = _Found()
         token: str | None = None
         try:
-            lines = self._notes.read_text("utf-8").split("\n")
-            head = json.loads(lines[0])
-            begun = datetime.fromisoformat(head.pop("begun"))
-            if head != self._head() or datetime.now(UTC) - begun > _GOES_ON:
-                return [], None
-            whole = [line for line in lines[1:] if line.endswith("}")]
-            for line in whole:
-                page = json.loads(line)
-                rows += page["items"]
-                token = page["next"]
+            with self._notes.open("r+b") as notes:
+                head = json.loads(notes.readline())
+                begun = datetime.fromisoformat(head.pop("begun"))
+                if head != self._head() or datetime.now(UTC) - begun > _GOES_ON:
+                    return found, None
+                whole = notes.tell()
+                for line in notes:
+                    if not line.endswith(b"}\n"):
+                        break  # it was cut
+                    page = json.loads(line)
+                    found.add(json.dumps(page["items"]), len(page["items"]))
+                    token = page["next"]
+                    whole += len(line)
+                notes.truncate(whole)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return [], None
-        if token is not None:
-            # Only whole pages: the last line may have been cut.
-            with contextlib.suppress(OSError):
-                self._notes.write_text("\n".join([lines[0], *whole]) + "\n", "utf-8")
-        return rows, token
+            return _Found(), None
+        return found, token
+
+
+class _Found:
+    """What was listed so far: how much, and a hash of it that knows no pages."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self.count = 0
+
+    def add(self, rows: str, count: int) -> None:
+        """Take a page: its rows as a JSON list."""
+        if count:
+            self._hash.update(rows[1:-1].encode() + b", ")
+        self.count += count or 1  # a page with nothing in it counts, too: they must end
+
+    def fingerprint(self) -> str:
+        return self._hash.hexdigest()
 
 
 def _read(data: bytes, where: str) -> tuple[list[Asset], str | None]:
@@ -179,7 +214,8 @@ def _read(data: bytes, where: str) -> tuple[list[Asset], str | None]:
 
 def _assets(items: list[object], where: str) -> Iterator[Asset]:
     for item in items:
-        if not isinstance(item, dict) or not isinstance(item.get("path"), str):
+        path = item.get("path") if isinstance(item, dict) else None
+        if not isinstance(item, dict) or not isinstance(path, str):
             raise errors.MalformedIndex("an asset without a path", where=where)
         kind = item.get("format", "maven2")
         if kind != "maven2":
@@ -188,24 +224,24 @@ def _assets(items: list[object], where: str) -> Iterator[Asset]:
                 where=where,
                 remedy="name a Maven repository of this Nexus",
             )
-        path = str(item["path"]).removeprefix("/")
+        path = path.removeprefix("/")
         if path.startswith(_SKIPPED) or path.rpartition("/")[2] == METADATA or checksum_of(path):
             continue  # made here
-        url = quote(path)
-        row: dict[str, object] = {"path": path, "url": path if url == path else url}
+        row: dict[str, object] = {"path": path}
         size = item.get("fileSize")
         if isinstance(size, int) and not isinstance(size, bool) and size >= 0:
             row["size"] = size
         sums = item.get("checksum")
-        for name, value in sums.items() if isinstance(sums, dict) else ():
-            if name in CHECKSUMS and isinstance(value, str):
-                row[name] = value.lower()
-        if "sha256" in row or "sha512" in row:  # what is weaker proves nothing more
-            row.pop("sha1", None)
-            row.pop("md5", None)
+        if isinstance(sums, dict):
+            row.update(_strongest(sums))
         yield row
 
 
-def label(asset: Asset) -> str:
-    """How a report names an asset."""
-    return shown(str(asset["path"]))
+def _strongest(sums: dict[str, object]) -> dict[str, str]:
+    """The strongest checksums that are there: beside them the others prove nothing more."""
+    for kinds in _STRENGTHS:
+        found = {kind: sums[kind] for kind in kinds if kind in sums}
+        texts = {kind: value.lower() for kind, value in found.items() if isinstance(value, str)}
+        if texts:
+            return texts
+    return {}

@@ -91,7 +91,7 @@ class MavenSource:
         notes = folder.parent / "listing"
         self._listing = None if nexus is None else Listing(nexus, transport, notes)
         self._closures: list[Closure] | None = None
-        self._assets: list[Asset] | None = None
+        self._asked: list[object] = []
         self._state = ""
         self._pulled = 0
 
@@ -99,8 +99,7 @@ class MavenSource:
         """See ``Source``; what has not been resolved yet is not counted."""
         with self._store.ledger.read() as tx:
             closures = list(tx.closures(self._name).values())
-        roots = self._roots(closures, self._listed())
-        return self._crawl(roots, batch).plan(batch)
+        return self._crawl(self._roots(self._plain(closures)), batch).plan(batch)
 
     def gather(
         self, batch: BlobBatch, wrong: list[str], guard: Callable[[Plan], None]
@@ -108,8 +107,8 @@ class MavenSource:
         """See ``Source``. Raises UsageError when nothing is asked of the repository."""
         if self._closures is None:
             self._closures = self._resolved()
-        roots = self._roots(self._closures, self._listed())
-        if not roots and self._settings.previous is None and self._listing is None:
+        plain = self._plain(self._closures)
+        if not plain and self._settings.previous is None and self._listing is None:
             unresolved = _problems(self._closures)
             if unresolved:
                 raise errors.UpstreamRefused(
@@ -123,11 +122,12 @@ class MavenSource:
                 remedy="name `artifacts`, `boms` or `projects` in zone.yaml, or capture a build: "
                 f"sluice capture {self._name} -- mvn verify",
             )
-        self._state = self._fingerprint(roots)
-        if not wrong and self._is_unchanged(roots):
-            self._tell()
+        self._state = self._fingerprint(plain)
+        if not wrong and self._is_unchanged(plain):
+            self._used()
             return None
-        source = self._crawl(roots, batch)
+        self._asked = self._roots(plain)
+        source = self._crawl(self._asked, batch)
         gathered = source.gather(batch, wrong, guard)
         gathered.problems += _problems(self._closures)
         gathered.needed += self._pulled
@@ -136,9 +136,10 @@ class MavenSource:
 
     def committed(self, tree: Digest) -> None:
         """See ``Source``: the snapshot holds now what was fetched for it."""
-        if self._listing is not None:
-            self._listing.forget()
         view = self._store.tree(tree)
+        kept = (entry.path for entry in view.entries())
+        # What was left out is asked for again the next time.
+        whole = all(_path(root) in kept for root in self._asked)  # both in order: one pass
         with self._store.ledger.write() as tx:
             named = {one.root for one in tx.roots(self._name)}
             for closure in tx.closures(self._name).values():
@@ -149,7 +150,13 @@ class MavenSource:
                 if one.path not in named or (entry is not None and entry.digest == one.digest):
                     done.append(one.path)
             tx.forget_fetched(self._name, done)
-            tx.set_meta(self._key, f"{self._state} {tree} {self._settings.fingerprint}")
+            tx.set_meta(self._key, self._made(tree) if whole else "")
+        self._used()
+
+    def _used(self) -> None:
+        """The run ended well: its listing is of no more use, and what stays unresolved is told."""
+        if self._listing is not None:
+            self._listing.forget()
         self._tell()
 
     # --- what is wanted
@@ -167,24 +174,23 @@ class MavenSource:
             self._pulled = pull.tally.bytes
         return found
 
-    def _listed(self) -> list[Asset]:
-        if self._listing is None:
-            return []
-        if self._assets is None:
-            self._assets = self._listing.assets()
-        return self._assets
-
-    def _roots(self, closures: Iterable[Closure], listed: Iterable[Asset]) -> list[object]:
-        """Paths, each once; a listing's promise goes before a plain path."""
-        found: dict[str, object] = {str(asset["path"]): asset for asset in listed}
+    def _plain(self, closures: Iterable[Closure]) -> list[str]:
+        """The paths that were captured or resolved, each once."""
         with self._store.ledger.read() as tx:
-            for one in tx.roots(self._name):
-                if one.kind is RootKind.CAPTURED:
-                    found.setdefault(one.root, one.root)
+            found = {one.root for one in tx.roots(self._name) if one.kind is RootKind.CAPTURED}
         for closure in closures:
-            for path in closure.paths:
-                found.setdefault(path, path)
+            found.update(closure.paths)
+        return sorted(found)
+
+    def _roots(self, plain: Iterable[str]) -> list[object]:
+        """All that is wanted, by path; a listing's promise goes before a plain path."""
+        found: dict[str, object] = {path: path for path in plain}
+        for asset in self._assets():
+            found[str(asset["path"])] = asset
         return [found[path] for path in sorted(found)]
+
+    def _assets(self) -> Iterable[Asset]:
+        return () if self._listing is None else self._listing.assets()
 
     # --- is anything new?
 
@@ -192,26 +198,31 @@ class MavenSource:
     def _key(self) -> str:
         return f"maven/{sha256_of(self._name.encode())[:40]}"
 
-    def _fingerprint(self, roots: list[object]) -> str:
+    def _fingerprint(self, plain: Iterable[str]) -> str:
         found = hashlib.sha256()
-        for root in roots:  # one by one: a listing may have a million
-            row = root if isinstance(root, str) else sorted(root.items())  # type: ignore[attr-defined]
-            found.update(f"{row!r}\n".encode())
+        if self._listing is not None:
+            found.update(self._listing.fingerprint().encode())
+        for path in plain:
+            found.update(f"\n{path!r}".encode())
         return found.hexdigest()
 
-    def _is_unchanged(self, roots: list[object]) -> bool:
+    def _is_unchanged(self, plain: Iterable[str]) -> bool:
         """Whether the same roots made the newest snapshot, and none of them ever changes."""
         previous = self._settings.previous
-        if previous is None or any(_changes(root) for root in roots):
+        if previous is None:
             return False
         with self._store.ledger.read() as tx:
             before = tx.get_meta(self._key)
-        tree = previous.snapshot.tree
-        if before != f"{self._state} {tree} {self._settings.fingerprint}":
+        if before != self._made(previous.snapshot.tree):
             return False
-        # What was left out the last time is asked for again.
-        kept = (entry.path for entry in self._store.tree(tree).entries())
-        return all(_path(root) in kept for root in roots)  # both in order: one pass
+        changing = {path for path in plain if _changes(path)}
+        if changing:  # unless the listing promises what they are
+            changing.difference_update(str(asset["path"]) for asset in self._assets())
+        return not changing
+
+    def _made(self, tree: Digest) -> str:
+        """Says that the present roots made ``tree``."""
+        return f"{self._state} {tree} {self._settings.fingerprint}"
 
     # --- fetching
 
@@ -297,11 +308,9 @@ def _path(root: object) -> str:
     return root if isinstance(root, str) else str(root["path"])  # type: ignore[index]
 
 
-def _changes(root: object) -> bool:
-    """Whether the upstream may have something newer for the same root."""
-    if not isinstance(root, str):
-        return False  # a listing promises what it is
-    return is_snapshot(root.rpartition("/")[0].rpartition("/")[2])
+def _changes(path: str) -> bool:
+    """Whether the upstream may have something newer at the same path."""
+    return is_snapshot(path.rpartition("/")[0].rpartition("/")[2])
 
 
 def _stated(one: Fetched) -> dict[str, Stated]:

@@ -30,6 +30,8 @@ class Nexus:
 
     files: dict[str, bytes]
     remote: dict[str, bytes] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    """Listed, but nobody finds them."""
     repository: str = "maven-releases"
     login: tuple[str, str] | None = None
     era: int = 360
@@ -109,7 +111,7 @@ class Nexus:
     def _file(self, path: str) -> Said:
         if path not in self.files and path in self.remote:
             self.files[path] = self.remote[path]
-        data = self.files.get(path)
+        data = None if path in self.gone else self.files.get(path)
         if data is None:
             file, _, kind = path.rpartition(".")
             whole = self.files.get(file)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 from tests.support.drive import Outside
 from tests.support.maven import artifact, place
+from tests.support.mavenweb import MavenWeb, Said
 from tests.support.nexus import Nexus
 
 
@@ -84,6 +87,45 @@ def test_what_was_left_out_once_stays_out(tmp_path: Path) -> None:
             files |= artifact("org.example:more:1")
 
 
+def test_what_the_upstream_failed_to_give_is_asked_for_until_it_comes(tmp_path: Path) -> None:
+    """Though its listing says the same each time."""
+    files = many(3)
+    late = place("org.example:tool1:1.0", ".jar")
+    nexus = Nexus(files, gone={late})
+    with nexus.serving():
+        zone = outside(tmp_path, nexus)
+        zone.sluice("sync")
+        assert set(tree(zone)) == set(files) - {late}
+        nexus.fetched.clear()
+        assert "org.example:tool1:1.0" in zone.sluice("sync").err
+        assert nexus.fetched == []
+        nexus.gone.clear()
+        zone.sluice("sync")
+        assert nexus.fetched == [late]
+        assert set(tree(zone)) == set(files)
+        assert "unchanged" in zone.sluice("sync").out
+
+
+def test_a_listing_without_changes_leaves_nothing_behind_and_asks_for_nothing(
+    tmp_path: Path,
+) -> None:
+    """Also where it broke off in between; a snapshot that is asked for is no change."""
+    newest = place("org.example:tool:1.0-SNAPSHOT", ".jar", "1.0-20240501.120000-1")
+    nexus = Nexus({**many(20), newest: b"PK\x03\x04"}, page=10)
+    with nexus.serving():
+        zone = outside(tmp_path, nexus)
+        zone.sluice("sync")
+        nexus.fetched.clear()
+        nexus.pages.clear()
+        nexus.break_at = 3
+        zone.sluice("sync", expect=1)
+        nexus.break_at = None
+        assert "unchanged" in zone.sluice("sync").out
+        assert nexus.fetched == []
+        assert len(nexus.pages) == 6, "five pages, one of them twice"
+        assert list(zone.folder.rglob("listing")) == []
+
+
 def test_a_listing_goes_on_where_it_broke_off(tmp_path: Path) -> None:
     nexus = Nexus(many(20), page=10, break_at=3)
     with nexus.serving():
@@ -153,7 +195,9 @@ def test_bad_assets_are_left_out_by_name_and_never_the_others(tmp_path: Path) ->
                 item["checksum"] = {kind: value[::-1] for kind, value in item["checksum"].items()}
         outside_of = dict(items[0], path="../../etc/passwd")
         escaped = dict(items[0], path="org%2fexample/x/1/x-1.jar")
-        return [*items, outside_of, escaped]
+        no_text = dict(items[0], path="org/example/\ud800/1/x-1.jar")
+        line = dict(items[0], path='org/example/"}\n{"next": null}\n/1/x-1.jar')
+        return [*items, outside_of, escaped, no_text, line]
 
     nexus.odd = odd
     with nexus.serving():
@@ -162,6 +206,24 @@ def test_bad_assets_are_left_out_by_name_and_never_the_others(tmp_path: Path) ->
         assert set(tree(zone)) == set(files) - {broken}
         assert "org.example:tool1:1.0" in said.err
         assert "etc/passwd" in said.err
+        assert "ud800" in said.err
+
+
+def test_pages_without_end_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when there is nothing on them."""
+    monkeypatch.setattr("mirror.maven.nexus._MOST_ASSETS", 20)
+    asked: list[str] = []
+
+    def page(request: BaseHTTPRequestHandler) -> Said:
+        asked.append(request.path)
+        token = f"{len(asked):04}"
+        return Said(200, json.dumps({"items": [], "continuationToken": token}).encode())
+
+    web = MavenWeb({}, handlers={"service/": page})
+    with web.serving():
+        zone = outside(tmp_path, Nexus({}, url=web.url.rstrip("/")))
+        assert "more than 20" in zone.sluice("sync", expect=1).err
+        assert len(asked) == 21
 
 
 @pytest.mark.parametrize(
@@ -177,8 +239,6 @@ def test_bad_assets_are_left_out_by_name_and_never_the_others(tmp_path: Path) ->
     ],
 )
 def test_what_is_no_listing_is_refused(tmp_path: Path, page: bytes) -> None:
-    from tests.support.mavenweb import MavenWeb
-
     files: Mapping[str, bytes] = {"service/rest/v1/assets": page}
     web = MavenWeb(files)
     with web.serving():

@@ -48,6 +48,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "diff": ("sluice diff baseos 3 4   what snapshot 4 changed; `snapshots` lists them",),
     "rollback": ("sluice rollback baseos 3 --dry-run",),
     "verify": ("sluice verify --repair  sets damaged blobs aside, to be fetched or sent again",),
+    "gc": ("sluice gc --forget-changes 1825d    also what bundles changed five years ago",),
     "quarantine": ("sluice quarantine --remove-older 90d",),
     "wants export": ("sluice wants export /media/out/wants.txt",),
     "wants import": ("sluice wants import /media/in/wants.txt --accept",),

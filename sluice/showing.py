@@ -16,17 +16,18 @@ from manifests.zone import InsideStream, OutsideStream
 from store.ledger import ReadTransaction
 from store.records import BundleRecord, Hold
 from store.store import Store
-from transfer.changes import accounts
+from transfer.changes import Told, accounts
 
-CHANGED, UNCHANGED, HELD, WAITING, NOT_SERVED, GONE, UNKNOWN = (
-    "changed", "unchanged", "held", "waiting", "not served", "no longer sent", "unknown",
+CHANGED, FORGOTTEN, UNCHANGED, HELD, WAITING, NOT_SERVED, GONE, UNKNOWN = (
+    "changed", "forgotten", "unchanged", "held", "waiting", "not served", "no longer sent",
+    "unknown",
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """One repository of a bundle. ``status`` is one of the words above; ``reason`` says why
-    something is held. ``listed`` and ``account`` are set if there is a change list."""
+    something is held. ``listed`` and ``account`` are set if there is, or was, a change list."""
 
     repository: str
     row: StateRow
@@ -46,7 +47,7 @@ class Shown:
     manifest: Manifest
     at: datetime | None
     by: str
-    accounts: tuple[tuple[Digest, Account], ...]
+    accounts: tuple[Told, ...]
     parts: tuple[Part, ...]
 
 
@@ -73,7 +74,7 @@ def look_up(
         bundle,
         manifest,
         bundle.released if local is None else bundle.imported,
-        told[-1][1].by if told else "",
+        told[-1].account.by if told else "",
         tuple(told),
         tuple(parts),
     )
@@ -90,7 +91,7 @@ def opened(store: Store, listed: Listed) -> Iterator[ChangeList]:
 
 def head_of(store: Store, part: Part) -> Head | None:
     """The head of its change list, if there is one."""
-    if part.listed is None:
+    if part.listed is None or part.status != CHANGED:
         return None
     with opened(store, part.listed) as changes:
         return changes.head
@@ -138,15 +139,16 @@ def _part(
     stream: InsideStream | None,
     row: StateRow,
     bundle: BundleRecord,
-    told: list[tuple[Digest, Account]],
+    told: list[Told],
     before: Manifest | None,
     holds: Mapping[str, Hold],
 ) -> Part:
     part = Part(row.repository, row, UNKNOWN)
-    for _, account in told:
+    for _, account, kept in told:
         for listed in account.lists:
             if (listed.repository, listed.serial) == (row.repository, row.serial):
-                return replace(part, status=CHANGED, listed=listed, account=account)
+                status = CHANGED if kept else FORGOTTEN
+                return replace(part, status=status, listed=listed, account=account)
     old = None if before is None else before.state.row(row.repository)
     if old == row or bundle.kind == "heartbeat":
         return replace(part, status=UNCHANGED)

@@ -2,8 +2,9 @@
 
 Outside the lists are made when a draft is packed and become an account when it is released;
 inside both are made right before a publication. The commit of the act pins the account
-with all its lists for good, and its event names the account: so the hash chain of the
-audit log vouches for every line. A run that is killed before its commit leaves garbage,
+with all its lists, and its event names the account: so the hash chain of the audit log
+vouches for every line. The lists stay until a person has them forgotten, the account for
+good. A run that is killed before its commit leaves garbage,
 and the next one makes the lists again.
 """
 
@@ -13,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import BinaryIO
+from typing import BinaryIO, Final, NamedTuple
 
 from manifests.canonical import Record
 from manifests.changelist import (
@@ -32,7 +33,7 @@ from manifests.errors import BlobMissing, StoreError, TreeError
 from manifests.formats import FORMATS, format_named
 from manifests.formats.described import Described, Opener, plain
 from manifests.provenance import Origin
-from manifests.state import StateRow, StateTable
+from manifests.state import StateRow, StateTable, format_time
 from manifests.tree import Change, Tree, diff
 from store.blobs import BlobBatch
 from store.ledger import ReadTransaction, WriteTransaction
@@ -41,6 +42,8 @@ from store.store import Store
 from transfer.known import Known
 from transfer.plan import Base
 from transfer.provenance import origin_in, outside_origin
+
+_PREFIX: Final = "changes:"
 
 
 def write_list(store: Store, batch: BlobBatch, head: Head) -> Listed:
@@ -211,13 +214,31 @@ def _naming(bundles: Sequence[Known], newest: Known, row: StateRow) -> list[Know
 def keep_account(
     tx: WriteTransaction, bundle: tuple[str, int, int], account: Digest, note: str
 ) -> None:
-    """Keep an account and its lists for good. ``bundle``: stream, epoch, sequence."""
+    """Keep an account and its lists. ``bundle``: stream, epoch, sequence."""
     tx.pin(f"{_key(*bundle)}{account[:16]}", [account], PinKind.LISTS, note)
+
+
+def forget_lists(tx: WriteTransaction, until: datetime) -> int:
+    """Let go of the lists of acts up to that time; how many acts. The accounts stay."""
+    old = [pin for pin in tx.pins(_PREFIX) if pin.kind is PinKind.LISTS and pin.at <= until]
+    for pin in old:
+        tx.pin(pin.key, pin.digests, PinKind.BLOBS, pin.note)
+    if old:
+        tx.event("changes.forgotten", accounts=len(old), until=format_time(until))
+    return len(old)
+
+
+class Told(NamedTuple):
+    """An account, and whether its lists are kept, too."""
+
+    digest: Digest
+    account: Account
+    kept: bool
 
 
 def accounts(
     store: Store, tx: ReadTransaction, stream: str, epoch: int, sequence: int
-) -> list[tuple[Digest, Account]]:
+) -> list[Told]:
     """What was written down of a bundle, oldest first; nothing for one that was sealed or
     published by a Sluice that kept no lists.
 
@@ -227,9 +248,10 @@ def accounts(
     for pin in tx.pins(_key(stream, epoch, sequence)):
         for digest in pin.digests:
             store.blobs.verify(digest)
-            found.append((digest, Account.parse(store.small(digest, MAX_ACCOUNT))))
-    return sorted(found, key=lambda pair: (pair[1].at, pair[0]))
+            account = Account.parse(store.small(digest, MAX_ACCOUNT))
+            found.append(Told(digest, account, pin.kind is PinKind.LISTS))
+    return sorted(found, key=lambda one: (one.account.at, one.digest))
 
 
 def _key(stream: str, epoch: int, sequence: int) -> str:
-    return f"changes:{stream}:{epoch}:{sequence}:"
+    return f"{_PREFIX}{stream}:{epoch}:{sequence}:"

@@ -26,7 +26,7 @@ COMMON_KEYS = (
     "timezone",
     "upkeep",
 )
-UPKEEP_KEYS = ("gc", "quarantine", "wants", "events")
+UPKEEP_KEYS = ("gc", "quarantine", "wants", "events", "changes")
 NAME_KEYS = ("name_prefix", "name_suffix", "done_marker")
 VERSION = 1
 LEDGER_PASSWORD_VARIABLE = "SLUICE_LEDGER_PASSWORD"  # noqa: S105 - a name, not a secret
@@ -101,6 +101,7 @@ def _upkeep(value: Value) -> Upkeep:
         quarantine=section.get("quarantine", _age, default.quarantine),
         wants=section.get("wants", _age, default.wants),
         events=section.get("events", _age, default.events),
+        changes=section.get("changes", _age, default.changes),
     )
 
 

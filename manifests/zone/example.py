@@ -26,8 +26,8 @@ _COMMON = """
 #repository_key: keys/repository.asc         # OpenPGP key that signs metadata made here
 #log: {level: info}                          # debug, info, warning or error
 #timezone: Europe/Berlin                     # of every schedule; default: UTC
-#upkeep: {gc: "30 4 * * 0", quarantine: 90d, wants: 180d, events: 365d} # what `sluice run`
-                                             # tidies; or never
+#upkeep: {gc: "30 4 * * 0", quarantine: 90d, wants: 180d, events: 365d, changes: never}
+                                             # what `sluice run` tidies, after how long; or never
 #notices:                                    # who is told of holds, gaps and silence
   #syslog: {address: /dev/log, facility: daemon} # or udp://loghost:514, tcp://loghost:601
   #webhook: {url: "https://alerts.example.org/x", secret_file: secrets/webhook, ca_file: ca.pem}

@@ -70,6 +70,8 @@ class Upkeep:
     """Seconds after which a want goes that nobody asked for again."""
     events: float | None = 365 * DAY
     """Seconds after which events may leave the ledger for an archive in the store."""
+    changes: float | None = None
+    """Seconds after which `gc` lets go of the items that a bundle changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from manifests.provenance import Origin
 from manifests.units import format_bytes
 from sluice.commands.trust import stream_of
 from sluice.context import Context
-from sluice.showing import CHANGED, Part, Shown, head_of, look_up, opened
+from sluice.showing import CHANGED, FORGOTTEN, Part, Shown, head_of, look_up, opened
 from sluice.text import cell, plural, printable, when
 from store.store import Store
 
@@ -82,13 +82,14 @@ def _tell_part(store: Store, part: Part, limit: int | None) -> None:
     if listed is None:
         print(f"{name}: {part.status}{part.reason and ': '}{printable(part.reason)}")
         return
+    counts = f"{listed.added} added, {listed.updated} updated, {listed.removed} removed"
+    if part.status == FORGOTTEN:
+        print(f"{name}: {counts}; the items themselves are forgotten")
+        return
     with opened(store, listed) as changes:
         head = changes.head
         before = f", before {head.serial_before}" if head.serial_before is not None else ""
-        print(
-            f"{name}{before}: {listed.added} added, {listed.updated} updated,"
-            f" {listed.removed} removed"
-        )
+        print(f"{name}{before}: {counts}")
         for line in _origin_lines(head, part):
             print(f"  {line}")
         for item in itertools.islice(changes.items(), limit):
@@ -154,14 +155,14 @@ def write_json(store: Store, shown: Shown, out: TextIO) -> None:
         "base": {row.repository: row.serial for row in manifest.base.rows},
         "accounts": [
             {"digest": digest, "at": when(account.at), "by": account.by}
-            for digest, account in shown.accounts
+            for digest, account, _ in shown.accounts
         ],
     }
     out.write(json.dumps(about)[:-1] + ', "repositories": [')
     for number, part in enumerate(shown.parts):
         out.write(",\n" if number else "\n")
         out.write(json.dumps(_about_part(part, head_of(store, part)))[:-1] + ', "items": [')
-        if part.listed is not None:
+        if part.listed is not None and part.status == CHANGED:
             with opened(store, part.listed) as changes:
                 for place, item in enumerate(changes.items()):
                     out.write((",\n" if place else "\n") + json.dumps(_about_item(item)))

@@ -16,6 +16,7 @@ from sluice.progress import Progress
 from sluice.text import plural, table
 from store.gc import collect
 from store.verify import verify
+from transfer.changes import forget_lists
 
 _MAX_REASON = 4096
 _WAIT = 60.0
@@ -33,6 +34,11 @@ def register(commands: Any) -> None:
 
     collect = commands.add_parser("gc")
     collect.add_argument("--dry-run", action="store_true", help="only say what would go")
+    collect.add_argument(
+        "--forget-changes",
+        metavar="DURATION",
+        help="let go of what bundles changed longer ago, such as 1825d; `show` then only counts",
+    )
     collect.set_defaults(command=collect_garbage)
 
     quarantine = commands.add_parser("quarantine")
@@ -81,6 +87,11 @@ def collect_garbage(options: argparse.Namespace) -> int:
         else {}
     )
     grace = timedelta(seconds=zone.serve.grace) if isinstance(zone, InsideZone) else timedelta(0)
+    if options.forget_changes is not None and not options.dry_run:
+        age = timedelta(seconds=parse_duration(options.forget_changes))
+        with context.store.ledger.write(context.actor) as tx:
+            gone = forget_lists(tx, context.now() - age)
+        print(f"the items of {plural(gone, 'account')} of changes are forgotten")
     done = collect(context.store, resend=resend, grace=grace, dry_run=options.dry_run, wait=_WAIT)
     verb = "would remove" if done.dry_run else "removed"
     print(f"{verb} {plural(done.removed, 'blob')}, {format_bytes(done.bytes)}; {done.kept} stay")

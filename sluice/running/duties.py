@@ -54,7 +54,10 @@ def duties_of(zone: Zone) -> dict[str, Duty]:
     """All duties by name."""
     found = [*_outside(zone)] if isinstance(zone, OutsideZone) else [*_inside(zone)]
     if zone.upkeep.gc is not None:
-        found.append(Duty(words=("gc",), when=When(cron=zone.upkeep.gc)))
+        words: tuple[str, ...] = ("gc",)
+        if zone.upkeep.changes is not None:
+            words += ("--forget-changes", _seconds(zone.upkeep.changes))
+        found.append(Duty(words=words, when=When(cron=zone.upkeep.gc)))
     if zone.upkeep.events is not None:
         older = _seconds(zone.upkeep.events)
         found.append(Duty(words=("events", "archive", "--older", older), when=_DAILY))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from sluice.commands.show import COLUMNS, write_csv, write_json
 from sluice.showing import look_up
 from store.gc import collect
 from store.records import RootKind
+from store.verify import verify
 from tests.support import rpms
 from tests.support.crossing import Inside, Outside
 from tests.support.drive import Upstream, pair, sluice
+from transfer.changes import forget_lists
 
 TAG = "app/web/_tags/1.2"
 JAR = "org/example/lib/1.0/lib-1.0.jar"
@@ -127,6 +130,35 @@ def test_updates_and_removals_outlive_their_blobs(zones: tuple[Outside, Inside])
         assert [row["change"] for row in rows] == ["added", "removed", "updated"]
 
 
+def test_items_are_forgotten_only_on_demand_and_their_counts_stay(
+    zones: tuple[Outside, Inside],
+) -> None:
+    outside, _ = zones
+    outside.snapshot("docs", {"a": b"1", "b": b"2"})
+    cross(zones)
+    for zone in zones:
+        before = shown(zone, 1)
+        with zone.store.ledger.write() as tx:
+            assert forget_lists(tx, tx.now() - timedelta(days=1)) == 0, "nothing is so old"
+            assert forget_lists(tx, tx.now()) == 1
+            assert forget_lists(tx, tx.now()) == 0
+        collect(zone.store, resend={"hq": 1})
+        after = shown(zone, 1)
+        docs, old = (document["repositories"]["docs"] for document in (after, before))
+        assert not zone.store.blobs.has(old["list"])
+        assert (docs["status"], docs["items"]) == ("forgotten", [])
+        kept = ("added", "updated", "removed", "list", "at", "by", "serial")
+        assert [docs[key] for key in kept] == [old[key] for key in kept] and docs["added"] == 2
+        assert after["accounts"] == before["accounts"] and table(zone, 1) == []
+        with zone.store.ledger.read() as tx:
+            assert [e.detail["accounts"] for e in tx.events() if e.kind == "changes.forgotten"]
+            tx.verify_events()
+        assert verify(zone.store).sound
+    outside.snapshot("docs", {"a": b"1"})
+    cross(zones)
+    assert [shown(zone, 2)["repositories"]["docs"]["status"] for zone in zones] == ["changed"] * 2
+
+
 def test_a_lost_bundle_is_told_by_what_changed_here(zones: tuple[Outside, Inside]) -> None:
     outside, inside = zones
     outside.snapshot("docs", {"a": b"1"})
@@ -189,4 +221,8 @@ def test_names_that_attack_terminals_and_spreadsheets(tmp_path: Path) -> None:
         assert {item["path"] for item in part["items"]} == set(names)
         assert part["provenance"]["upstream"].startswith("file:///")
         assert part["provenance"]["actor"], "who ran the sync"
+        zone.sluice("gc", "--forget-changes", "0s")
+        text = zone.sluice("show", 1).out
+        assert "9 added, 0 updated, 0 removed; the items themselves are forgotten" in text
+        assert len(zone.sluice("show", 1, "--csv").out.splitlines()) == 1
     assert sluice("-z", inside.folder, "show", 9, expect=2).err.count("\n") == 2

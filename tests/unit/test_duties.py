@@ -22,6 +22,11 @@ def test_everything_on_and_everything_off(kind: ZoneKind) -> None:
     assert ({"wants", "quarantine"} <= set(duties)) is (kind is ZoneKind.INSIDE)
     for duty in (*duties.values(), *services_of(everything).values()):
         assert callable(cli.parser(duty.words).parse_args(duty.words).command)
+    assert duties["gc"].words == ("gc",), "what bundles changed is kept for good"
+    text = f"zone: {kind.value}\nupkeep: {{changes: 1825d}}\n"
+    limited = duties_of(parse(text, Path("/z"), FORMATS))["gc"].words
+    assert limited == ("gc", "--forget-changes", f"{1825 * 86400}s")
+    assert callable(cli.parser(limited).parse_args(limited).command)
     off = "upkeep: {gc: never, quarantine: never, wants: never, events: never}\n"
     nothing = parse(f"zone: {kind.value}\n{off}", Path("/z"), FORMATS)
     assert duties_of(nothing) == {}

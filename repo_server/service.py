@@ -10,19 +10,16 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
-from urllib.parse import quote
 
 from aiohttp.http import RawRequestMessage
 
 from manifests.errors import BlobMissing
-from manifests.exposition import CONTENT_TYPE
 from manifests.formats.base import Answer, Missing, SendBytes, SendEntry, SendListing
 from manifests.formats.merging import Merge
-from repo_server import pages, registry, setup
+from repo_server import pages, registry
 from repo_server.bodies import Bodies, read_body
 from repo_server.connection import Call
 from repo_server.follow import Follower
-from repo_server.images import images_page
 from repo_server.lookup import look_up, prepare, signed_path
 from repo_server.marks import Marks
 from repo_server.merged import (
@@ -35,6 +32,7 @@ from repo_server.merged import (
     live_editions,
 )
 from repo_server.misses import Miss, Misses, missed
+from repo_server.ownpages import OwnPages
 from repo_server.ready import (
     Ready,
     Reply,
@@ -44,7 +42,7 @@ from repo_server.ready import (
     stream_reply,
     text_reply,
 )
-from repo_server.replies import absent, made_by_format, moved, refused
+from repo_server.replies import absent, made_by_format, refused
 from repo_server.settings import Settings
 from repo_server.site import Edition, Group, InGroup, InRepository, Page, Site
 from repo_server.tally import Tally
@@ -71,6 +69,7 @@ class RepoService:
         self._bodies = Bodies(settings.limits)
         # Look-ups touch the disk, and formats may compute: never on the event loop.
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="answers")
+        self._own = OwnPages(store, settings, follower, tally, self._in_pool)
         self._misses = Misses()
         self._maker = Maker()
         self.limits = settings.limits
@@ -153,7 +152,7 @@ class RepoService:
         if route is None and not registered:
             return None, not_found
         if isinstance(route, Page):
-            return await self._page(site, call, route, target)
+            return await self._own.answer(site, call, route, target)
         try:
             if isinstance(route, InGroup):
                 return await self._in_group(site, call, route, target)
@@ -169,56 +168,6 @@ class RepoService:
             if self._follower.site is site:
                 raise error
             return None, not_found
-
-    # --- pages of the server ----------------------------------------------------
-
-    async def _page(
-        self, site: Site, call: Call, page: Page, target: Target
-    ) -> Reply | tuple[None, Reply]:
-        head_only = call.method == "HEAD"
-        base = setup.base_url(self._settings, call.headers.get("Host"), call.local)
-        if page.kind == "folder":
-            return moved(quote(target.path, safe="/@") + "/")
-        if page.kind == "health":
-            said = (200, "ok") if self._follower.well else (503, "the ledger cannot be read")
-            return text_reply(*said, head_only=head_only)
-        if page.kind == "home":
-            return self._html(call, await self._in_pool(lambda: pages.home(site, self._store)))
-        if page.kind == "metrics":
-            return bytes_reply(200, self.tally.text().encode(), CONTENT_TYPE, head_only=head_only)
-        if page.kind == "format":
-            return self._html(call, pages.of_format(site, page.name))
-        if page.kind == "images":
-            return self._html(call, await self._in_pool(lambda: images_page(site, page.name, base)))
-        if not page.name:
-            return self._html(call, pages.setup(site, base))
-        file = setup.find(site, page.name)
-        if file is None:
-            return None, text_reply(404, "Nothing is here.", head_only=head_only)
-        asked = setup.asked(base, target.query)
-        if asked is None:
-            return text_reply(400, "This is not a query.", head_only=head_only)
-        made = await self._in_pool(lambda: file.make(asked))
-        if isinstance(made, setup.Refusal):
-            reply = text_reply(made.status, made.text, head_only=head_only)
-            return (None, reply) if made.status == 404 else reply
-        return bytes_reply(
-            200,
-            made,
-            file.content_type,
-            headers=call.headers,
-            extra={"Vary": "Host"},
-            head_only=head_only,
-        )
-
-    def _html(self, call: Call, text: str) -> Reply:
-        return bytes_reply(
-            200,
-            text.encode(),
-            pages.HTML,
-            headers=call.headers,
-            head_only=call.method == "HEAD",
-        )
 
     # --- repositories -----------------------------------------------------------
 

@@ -258,3 +258,8 @@ class LedgerDamaged(StoreError):
 
 class WrongVersion(StoreError):
     """Store, ledger, zone.yaml or wire were written by another version."""
+
+
+def is_stop(error: BaseException | None) -> bool:
+    """Whether ``error`` is a wish to stop that unwinds what is under way, and no failure."""
+    return isinstance(error, SystemExit | KeyboardInterrupt)

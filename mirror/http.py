@@ -6,6 +6,7 @@ import hashlib
 import os
 import random
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -68,9 +69,13 @@ class HttpTransport:
         self._mirrors: Sequence[str] = upstream.urls or self._listed(named[0])
 
     def close(self) -> None:
-        """Give up what runs; interrupted files stay to be resumed."""
+        """Give up what runs; interrupted files stay to be resumed.
+
+        While a stop unwinds nobody is waited for: a server that says nothing would hold us
+        up for ``timeout`` seconds. What comes meanwhile is not written any more.
+        """
         self._ended.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=not errors.is_stop(sys.exception()), cancel_futures=True)
         self._web.close()
 
     def submit(self, wanted: Wanted, known: Validator | None = None) -> None:

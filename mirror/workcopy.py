@@ -131,9 +131,10 @@ class WorkCopy:
 
     def unmark(self) -> None:
         """Before anything is written into the copy."""
-        if not self._open.exists():
+        marked = self._mark.exists()
+        if marked or not self._open.exists():  # one beside the mark was left by a stop
             publish_file(self._durable, self._open, f"{boot_id()}\n".encode())
-        if self._mark.exists():
+        if marked:
             self._durable.unlink(self._mark)
             self._durable.sync_dir(self.folder)
 

@@ -134,11 +134,22 @@ def _told(error: OSError) -> SluiceError:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command; returns the exit code. Without ``arguments`` it is the program."""
+    if arguments is not None:
+        return _obey(arguments)
+    try:
+        code = _obey(sys.argv[1:])
+    except SystemExit as end:  # of a stop, or of --help
+        stopping.leave(end.code)
+        raise
+    stopping.leave(code)
+    return code
+
+
+def _obey(words: Sequence[str]) -> int:
     stopping.heed()
     try:
         try:
-            words = sys.argv[1:] if arguments is None else arguments
             options = parser(words).parse_args(words)
             command: Command = options.command
             return command(options)

@@ -11,12 +11,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
+import sys
+import time
 from types import FrameType
 from typing import NoReturn
 
+_PATIENCE = 1.0
+"""Seconds after which a second signal ends the process at once, without clean-up."""
+
 _asked: int = 0
-# The signal that came; signals belong to the whole process, so there is one.
+_since: float = 0.0
+# The signal that came, and when; signals belong to the whole process, so there is one.
 
 
 def heed() -> None:
@@ -43,9 +50,31 @@ def check() -> None:
         _unwind(_asked)
 
 
-def _stop(number: int, _frame: FrameType | None) -> NoReturn:
-    global _asked
-    _asked = number
+def leave(code: object) -> None:
+    """The last thing that the program does, before it ends with ``code``.
+
+    After a stop it ends here, whatever threads still wait for a peer or a disk: what must
+    be in order was put in order by unwinding. A stop that comes from here on ends it as the
+    system does; Python's own clean-up would answer with a traceback.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) is _stop:
+            signal.signal(number, signal.SIG_DFL)
+    if _asked and code == 128 + _asked:
+        os._exit(128 + _asked)
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    global _asked, _since
+    now = time.monotonic()
+    if _asked:
+        # Impatience, or the same wish by two ways at once: clean-up is not disturbed by it.
+        if now - _since < _PATIENCE:
+            return
+        os._exit(128 + number)  # as by SIGKILL, which harms nothing
+    _asked, _since = number, now
     _unwind(number)
 
 

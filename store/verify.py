@@ -9,6 +9,7 @@ or bundle brings them again, and until then each repository concerned has a hold
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +18,7 @@ from enum import StrEnum
 from itertools import islice
 
 from manifests.digest import Digest
-from manifests.errors import BlobDamaged, BlobMissing, LedgerDamaged, TreeError
+from manifests.errors import BlobDamaged, BlobMissing, LedgerDamaged, TreeError, is_stop
 from manifests.state import Snapshot
 from manifests.tree import Entry, Tree, parse
 from store.eventlog import verify_log
@@ -137,23 +138,27 @@ def _hash_all(
                 bad[digest] = error.what
         return len(chunk), size, bad
 
-    with ThreadPoolExecutor(threads, thread_name_prefix="verify") as pool:
-        running: deque[Future[tuple[int, int, dict[Digest, str]]]] = deque()
+    running: deque[Future[tuple[int, int, dict[Digest, str]]]] = deque()
 
-        def finish() -> None:
-            count, size, bad = running.popleft().result()
-            result.blobs += count
-            result.bytes += size
-            damaged.update(bad)
-            if progress is not None:
-                progress(result.blobs, result.bytes)
+    def finish() -> None:
+        count, size, bad = running.popleft().result()
+        result.blobs += count
+        result.bytes += size
+        damaged.update(bad)
+        if progress is not None:
+            progress(result.blobs, result.bytes)
 
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="verify")
+    try:
         for chunk in _chunks(store.blobs.digests()):
             running.append(pool.submit(read, chunk))
             if len(running) > 2 * threads:
                 finish()
         while running:
             finish()
+    finally:
+        # They only read: who is told to stop does not wait until large blobs are through.
+        pool.shutdown(wait=not is_stop(sys.exception()), cancel_futures=True)
     return damaged
 
 

@@ -12,6 +12,7 @@ import base64
 import hmac
 import logging
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -75,7 +76,8 @@ class Proxy:
         finally:
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
-            self._threads.shutdown(wait=True, cancel_futures=True)
+            # Who is told to stop does not wait for what an upstream has not sent.
+            self._threads.shutdown(wait=not errors.is_stop(sys.exception()), cancel_futures=True)
 
     def _run(
         self, loop: asyncio.AbstractEventLoop, sock: socket.socket, ready: threading.Event

@@ -14,10 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.support import tools
-from tests.support.drive import Upstream, noise, pair
+from tests.support.drive import Outside, Upstream, noise, pair
 from tests.support.forker import Forker
-
-CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
+from tests.support.stops import CODES, WORDS
 
 
 @pytest.fixture
@@ -89,6 +88,35 @@ def test_a_slow_sync_stops_at_once_with_its_rsync(tmp_path: Path, by: signal.Sig
     out.configure()
     inside.receive(*out.cycle())
     assert inside.content("tools") == upstream.files()
+
+
+@pytest.mark.parametrize(
+    ("by", "asked"),
+    [
+        (signal.SIGTERM, {"format": "yum"}),
+        (signal.SIGINT, {"format": "maven", "artifacts": ["org.example:lib:1"]}),
+        (signal.SIGTERM, {"format": "oci", "images": [{"name": "app", "tags": ["v1"]}]}),
+    ],
+    ids=["yum", "maven", "oci"],
+)
+def test_a_sync_stops_at_once_while_its_upstream_says_nothing(
+    tmp_path: Path, by: signal.Signals, asked: dict[str, object]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        out = Outside.make(tmp_path / "OUT")
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        out.repositories["it"] = {"upstream": address, "timeout": "10m", **asked}
+        out.configure()
+        process = out.start("sync")
+        silent.settimeout(60)
+        connection, _ = silent.accept()
+        with connection:
+            assert connection.recv(4)
+            process.send_signal(by)
+            _, err = process.communicate(timeout=60)
+    assert process.returncode == CODES[by], err
+    assert err.splitlines() == WORDS[by]
+    assert out.holds() == {}
 
 
 def rsyncs(folder: Path) -> list[int]:

@@ -12,12 +12,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from tests.support.drive import environment
+from tests.support.places import Passed, Place, signal_at
 
 _TOLD = (signal.SIGINT, signal.SIGTERM)
 
@@ -26,7 +28,8 @@ _TOLD = (signal.SIGINT, signal.SIGTERM)
 class Ended:
     """``code`` is None for a command that was killed. ``seconds`` is how long it ran,
 
-    ``stopping`` for how much of that it had been told to stop.
+    ``stopping`` for how much of that it had been told to stop. ``reached`` is whether it
+    came to the place where it was to be stopped.
     """
 
     code: int | None
@@ -34,6 +37,7 @@ class Ended:
     err: str
     seconds: float
     stopping: float
+    reached: bool
 
 
 class Forker:
@@ -44,28 +48,40 @@ class Forker:
         self._folder = folder
 
     def run(
-        self, *words: object, kill_after: float | None = None, by: signal.Signals = signal.SIGKILL
+        self,
+        *words: object,
+        kill_after: float | None = None,
+        by: signal.Signals = signal.SIGKILL,
+        place: tuple[Place, int] | None = None,
     ) -> Ended:
-        """Run one command; ``by`` is sent to it after so many seconds, if it still runs."""
+        """Run one command; ``by`` is sent to it after so many seconds, if it still runs,
+
+        or when it passes ``place`` for the given time.
+        """
+        return self._asked(words, {"kill_after": kill_after, "by": by.value, "place": place})
+
+    def places(self, *words: object) -> tuple[Ended, list[tuple[Place, int]]]:
+        """Run one command; the places that its main thread passed, and how often each."""
+        notes = self._folder / "places"
+        ended = self._asked(words, {"kill_after": None, "by": 0, "notes": str(notes)})
+        found = json.loads(notes.read_text())
+        return ended, [((place[0], place[1], place[2], place[3]), count) for place, count in found]
+
+    def _asked(self, words: tuple[object, ...], how: dict[str, object]) -> Ended:
         assert self._process.stdin
         assert self._process.stdout
-        said = [str(self._folder / name) for name in ("out", "err")]
+        said = [str(self._folder / name) for name in ("out", "err", "reached")]
         for name in said:
             Path(name).write_text("")
-        request = {
-            "words": [str(word) for word in words],
-            "kill_after": kill_after,
-            "by": by.value,
-            "said": said,
-        }
+        request = {"words": [str(word) for word in words], "said": said, **how}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         assert line, "the forking process ended"
         answer = json.loads(line)
-        out, err = (Path(name).read_text() for name in said)
+        out, err, reached = (Path(name).read_text() for name in said)
         assert "Traceback" not in err, err
-        return Ended(answer["code"], out, err, answer["seconds"], answer["stopping"])
+        return Ended(answer["code"], out, err, answer["seconds"], answer["stopping"], bool(reached))
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
@@ -117,18 +133,22 @@ def serve() -> None:
         print(json.dumps(answer), flush=True)
 
 
-def _become(main: object, request: dict[str, list[str]]) -> None:
+def _become(main: Callable[[list[str]], int], request: dict[str, Any]) -> None:
     code = 70
     try:
         empty = os.open(os.devnull, os.O_RDONLY)
         os.dup2(empty, 0)
-        for number, name in enumerate(request["said"], 1):
+        *said, reached = request["said"]
+        for number, name in enumerate(said, 1):
             os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
-        assert callable(main)
         try:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _TOLD)
-            code = main(request["words"])
+            if request.get("place"):
+                place, turn = request["place"]
+                by = signal.Signals(request["by"])
+                signal_at(tuple(place), turn, by, lambda: Path(reached).write_text("yes"))
+            code = _noted(main, request) if request.get("notes") else main(request["words"])
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else 1
         except KeyboardInterrupt:
@@ -137,6 +157,15 @@ def _become(main: object, request: dict[str, list[str]]) -> None:
         sys.stderr.flush()
     finally:
         os._exit(code)
+
+
+def _noted(main: Callable[[list[str]], int], request: dict[str, Any]) -> int:
+    passed = Passed()
+    passed.begin()
+    try:
+        return main(request["words"])
+    finally:
+        Path(request["notes"]).write_text(json.dumps(passed.end()))
 
 
 if __name__ == "__main__":

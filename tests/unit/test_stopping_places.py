@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +19,7 @@ from sluice import stopping
 from sluice.errors import report
 from store.blobs import LocalBlobs
 from store.seam import Seam
+from tests.support.drive import environment
 from tests.support.interrupts import stop_everywhere
 from tests.support.tcp import listener
 
@@ -99,3 +102,53 @@ def test_a_stop_that_was_swallowed_comes_again_instead_of_an_error(
     said = capsys.readouterr().err
     assert "before" in said
     assert "of the stop" not in said
+
+
+@pytest.mark.usefixtures("heeding")
+def test_a_second_stop_does_not_disturb_what_the_first_one_unwinds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stopping, "_PATIENCE", 600.0)
+    with pytest.raises(SystemExit):
+        signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGINT)
+    with pytest.raises(SystemExit):
+        stopping.check()
+
+
+def test_a_later_one_ends_a_clean_up_that_hangs() -> None:
+    hangs = """
+import signal, threading
+from sluice import stopping
+stopping._PATIENCE = 0.0
+stopping.heed()
+try:
+    signal.raise_signal(signal.SIGTERM)
+finally:
+    signal.raise_signal(signal.SIGINT)
+    threading.Event().wait()
+"""
+    assert _python(hangs) == (130, "", "")
+
+
+def test_a_stop_in_the_last_moment_ends_the_program_without_a_traceback() -> None:
+    late = """
+import atexit, signal, sys
+from sluice.cli import main
+atexit.register(signal.raise_signal, signal.SIGTERM)
+sys.argv = ["sluice", "--version"]
+sys.exit(main())
+"""
+    code, out, err = _python(late)
+    assert (code, err) == (-signal.SIGTERM, "")
+    assert out.startswith("sluice ")
+
+
+def _python(program: str) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment() | {"PYTHONUNBUFFERED": ""},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr

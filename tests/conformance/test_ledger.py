@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -23,17 +23,9 @@ from store.records import (
     Validator,
 )
 from store.seam import Kind, Operation, Seam
+from tests.support.clock import NOON, Clock
 
-NOON = datetime(2031, 5, 1, 12, 0, 0, tzinfo=UTC)
 A, B, C = (sha256_of(text) for text in (b"a", b"b", b"c"))
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.time = NOON
-
-    def __call__(self) -> datetime:
-        return self.time
 
 
 @pytest.fixture

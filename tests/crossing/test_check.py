@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import RsyncdFactory
+from tests.support.loopback import WebServer
 from tests.support.zones import Zones
 
 
@@ -29,14 +29,15 @@ class _Answers(BaseHTTPRequestHandler):
         """Nothing."""
 
 
+class _Web(WebServer):
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        return _Answers
+
+
 @pytest.fixture
 def web() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Answers) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with _Web() as server:
+        yield server.url
 
 
 def test_every_broken_thing_is_named_with_what_to_do(

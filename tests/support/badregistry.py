@@ -11,12 +11,12 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.support.images import Descriptor, Layout
+from tests.support.loopback import WebServer
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Asked:
     status: int
 
 
-class BadRegistry:
+class BadRegistry(WebServer):
     """See above; ``url`` while the context is open."""
 
     def __init__(self, layout: Layout, *, token_life: float | None = None) -> None:
@@ -70,23 +70,13 @@ class BadRegistry:
         """Paths of requests that were answered with success."""
         return [one.path for one in self.asked if one.status < 400 and word in one.path]
 
-    def __enter__(self) -> Self:
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
         outer = self
 
         class Handler(_Handler):
             registry = outer
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        return Handler
 
     # --- what the handler asks
 

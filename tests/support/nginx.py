@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from tests.support import tools
 from tests.support.certs import Pair
+from tests.support.daemon import Daemon
 
 
-class Nginx:
+class Nginx(Daemon):
     """Serves ``folder`` while the context is open; over TLS if there is a ``tls`` pair.
 
     ``client_ca`` then refuses (400) whoever shows no certificate that it signed.
     """
 
+    NAME = "nginx"
+    LOG = "error.log"
+
     def __init__(
         self, folder: Path, *, tls: Pair | None = None, client_ca: Path | None = None
     ) -> None:
+        super().__init__()
         self.folder = folder
         self.tls = tls
         self.client_ca = client_ca
-        self.port = 0
-        self.pid = 0
 
     @property
     def url(self) -> str:
@@ -36,25 +35,10 @@ class Nginx:
         """``METHOD URI STATUS BYTES`` of each answered request, in order."""
         return (self._home / "access.log").read_text("utf-8", "replace").splitlines()
 
-    def start(self) -> None:
-        """Start, also again after ``stop`` (then on the same port)."""
-        self._home = Path(tempfile.mkdtemp(prefix="sluice-nginx-"))
-        self.port = self.port or tools.free_port()
+    def _command(self) -> list[str | Path]:
         config = self._home / "nginx.conf"
         config.write_text(self._config(), "utf-8")
-        log = self._home / "error.log"
-        command: list[str | Path] = [tools.need("nginx"), "-p", self._home, "-c", config, "-e", log]
-        self._process = tools.spawn(command, log=log)
-        self.pid = self._process.pid
-        try:
-            tools.wait_for_port(self.port, self._process, log=log)
-        except AssertionError:
-            self.stop()
-            raise
-
-    def stop(self) -> None:
-        tools.stop(self._process)
-        shutil.rmtree(self._home, ignore_errors=True)
+        return [tools.need("nginx"), "-p", self._home, "-c", config, "-e", self._home / self.LOG]
 
     def _config(self) -> str:
         home = self._home
@@ -88,12 +72,3 @@ http {{
         if self.client_ca is not None:
             lines += [f"ssl_client_certificate {self.client_ca};", "ssl_verify_client on;"]
         return "".join(f"    {line}\n" for line in lines)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.stop()

@@ -16,21 +16,24 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from tests.support import tools
 from tests.support.certs import Pair
+from tests.support.daemon import Daemon
 from tests.support.images import OCI_INDEX, Descriptor, Layout, is_manifest
 
 
-class Registry:
-    """A registry while the context is open.
+class Registry(Daemon):
+    """A registry while the context is open; what it holds stays from ``stop`` to ``start``.
 
     ``users`` (name -> password) makes it ask for basic authentication, ``token``
     (options of its ``auth: token:``) for Bearer tokens, ``tls`` serves HTTPS.
     ``schema1`` lets it take and hand out the old manifests. ``fast`` sets it up as Debian
     installs it, with a cache and without a log of requests: for measurements.
     """
+
+    NAME = "registry-run"
 
     def __init__(
         self,
@@ -41,13 +44,12 @@ class Registry:
         schema1: bool = False,
         fast: bool = False,
     ) -> None:
+        super().__init__()
         self.users = dict(users or {})
         self.token = dict(token or {})
         self.tls = tls
         self.schema1 = schema1
         self.fast = fast
-        self.port = 0
-        self.pid = 0
         self._storage = Path(tempfile.mkdtemp(prefix="sluice-registry-"))
 
     @property
@@ -70,27 +72,14 @@ class Registry:
                 found.append(f"{method} {path} {status}")
         return found
 
-    def start(self) -> None:
-        """Start, also again after ``stop`` (then on the same port, with what it had)."""
-        self._home = Path(tempfile.mkdtemp(prefix="sluice-registry-run-"))
-        self.port = self.port or tools.free_port()
+    def _command(self) -> list[str | Path]:
         config = self._home / "config.yml"
         # The registry's YAML parser reads JSON, since YAML contains it.
         config.write_text(json.dumps(self._config(), indent=1), "utf-8")
-        log = self._home / "log"
-        command: list[str | Path] = [tools.need("docker-registry"), "serve", config]
-        self._process = tools.spawn(command, log=log, env=tools.clean_env(self._home))
-        self.pid = self._process.pid
-        try:
-            tools.wait_for_port(self.port, self._process, log=log)
-        except AssertionError:
-            self.stop()
-            raise
+        return [tools.need("docker-registry"), "serve", config]
 
-    def stop(self) -> None:
-        """End the server; what it holds stays for the next ``start``."""
-        tools.stop(self._process)
-        shutil.rmtree(self._home, ignore_errors=True)
+    def _environment(self) -> Mapping[str, str]:
+        return tools.clean_env(self._home)
 
     def push(self, layout: Layout, image: str, what: Descriptor, *tags: str) -> Descriptor:
         """Bring ``what`` and all that it needs, byte for byte, by digest and as each tag."""
@@ -225,14 +214,10 @@ class Registry:
     def _log(self) -> str:
         return (self._home / "log").read_text("utf-8", "replace")
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self.stop()
+        super().__exit__(kind, exc, tb)
         shutil.rmtree(self._storage, ignore_errors=True)
 
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from tests.support import tools
+from tests.support.daemon import Daemon
 
 
-class Rsyncd:
+class Rsyncd(Daemon):
     """Serves ``modules`` (name -> folder) read-only while the context is open.
 
     ``users`` (name -> password) makes every module ask for one of them.
     ``options`` are further lines for every module, such as ``{"timeout": "5"}``.
     """
+
+    NAME = "rsyncd"
+    LOG = "rsyncd.log"
 
     def __init__(
         self,
@@ -26,11 +26,10 @@ class Rsyncd:
         users: Mapping[str, str] | None = None,
         options: Mapping[str, str] | None = None,
     ) -> None:
+        super().__init__()
         self.modules = dict(modules)
         self.users = dict(users or {})
         self.options = dict(options or {})
-        self.port = 0
-        self.pid = 0
 
     def url(self, module: str, path: str = "", *, user: str = "") -> str:
         """``rsync://127.0.0.1:PORT/MODULE/PATH``"""
@@ -41,26 +40,10 @@ class Rsyncd:
         """What the daemon logged so far: one line for each connection and file."""
         return (self._home / "rsyncd.log").read_text("utf-8", "replace")
 
-    def start(self) -> None:
-        """Start, also again after ``stop`` (then on the same port)."""
-        self._home = Path(tempfile.mkdtemp(prefix="sluice-rsyncd-"))
-        self.port = self.port or tools.free_port()
+    def _command(self) -> list[str | Path]:
         config = self._home / "rsyncd.conf"
         config.write_text(self._config(), "utf-8")
-        log = self._home / "output"
-        command = [tools.need("rsync"), "--daemon", "--no-detach", f"--config={config}"]
-        self._process = tools.spawn(command, log=log)
-        self.pid = self._process.pid
-        try:
-            tools.wait_for_port(self.port, self._process, log=self._home / "rsyncd.log")
-        except AssertionError:
-            self.stop()
-            raise
-
-    def stop(self) -> None:
-        """End the daemon; connections that are open break off."""
-        tools.stop(self._process)
-        shutil.rmtree(self._home, ignore_errors=True)
+        return [tools.need("rsync"), "--daemon", "--no-detach", f"--config={config}"]
 
     def _config(self) -> str:
         lines = [
@@ -79,15 +62,6 @@ class Rsyncd:
         for name, folder in self.modules.items():
             lines += [f"[{name}]", f"  path = {folder}", f"  comment = {name}"]
         return "\n".join(lines) + "\n"
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 def _keep_own_user() -> list[str]:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from cryptography.hazmat.primitives import hashes, serialization
@@ -20,12 +18,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.x509 import load_pem_x509_certificate
 
 from tests.support.certs import Pair
+from tests.support.loopback import WebServer
 
 ISSUER = "example-issuer"
 SERVICE = "example-registry"
 
 
-class TokenServer:
+class TokenServer(WebServer):
     """Gives ``users`` tokens for what they ask; ``scopes`` are what was asked for."""
 
     def __init__(self, pair: Pair, **users: str) -> None:
@@ -60,7 +59,7 @@ class TokenServer:
         r, s = utils.decode_dss_signature(self._key.sign(text.encode(), ec.ECDSA(hashes.SHA256())))
         return f"{text}.{_coded(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
 
-    def __enter__(self) -> Self:
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -70,17 +69,7 @@ class TokenServer:
             def log_message(self, *_: Any) -> None:
                 """Quiet."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        return Handler
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         """To one request."""

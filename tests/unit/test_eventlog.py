@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,27 +14,9 @@ from store.eventlog import archive_events, every_event, verify_log
 from store.gc import collect
 from store.store import Store
 from store.verify import Kind, verify
+from tests.support.clock import NOON, Clock
 
-NOON = datetime(2031, 5, 1, 12, 0, 0, tzinfo=UTC)
 YEAR = timedelta(days=365)
-
-
-class Clock:
-    time = NOON
-
-    def __call__(self) -> datetime:
-        return self.time
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
-    with Store.open(tmp_path / "store", clock=clock, actor="somebody") as store:
-        yield store
 
 
 def write(store: Store, count: int) -> None:

@@ -1,8 +1,7 @@
 """What gc keeps, what it removes, and when it refuses."""
 
 import threading
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,26 +14,7 @@ from store.gc import collect
 from store.marks import Marks
 from store.records import BundleRecord, PinKind, Publication, StoredSnapshot, Validator
 from store.store import KeptTree, Store
-
-NOON = datetime(2031, 5, 1, 12, 0, 0, tzinfo=UTC)
-
-
-class Clock:
-    time = NOON
-
-    def __call__(self) -> datetime:
-        return self.time
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
-    with Store.open(tmp_path / "store", clock=clock) as store:
-        yield store
+from tests.support.clock import NOON, Clock
 
 
 def put(store: Store, *bodies: bytes) -> list[Digest]:

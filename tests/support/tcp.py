@@ -66,7 +66,7 @@ def listener(
     folder: Path, reserve_free: int = 0, files: Seam | None = None, **settings: object
 ) -> Iterator[Listener]:
     """A running listener on a free port."""
-    values: dict[str, object] = {"host": "127.0.0.1", "port": 0, "timeout": 20.0} | settings
+    values: dict[str, object] = {"host": "127.0.0.1", "port": 0, "timeout": 60.0} | settings
     tcp = TcpListening(**values)  # type: ignore[arg-type]
     made = Listener(files or Seam(), folder, tcp, reserve_free=reserve_free)
     with made:

@@ -29,6 +29,7 @@ from sluice.context import Context
 from sluice.errors import report as report_error
 from sluice.importing import receive_stream
 from sluice.notices.deliver import tell_afterwards
+from sluice.notices.meanwhile import telling
 from sluice.progress import Progress
 from sluice.text import files_of_parts, plural, some
 from transfer.arrivals import Report, Verdict
@@ -222,6 +223,7 @@ def _watch(context: Context, streams: list[InsideStream], said: set[str]) -> int
             print(f"{stream.name}: watching {stream.inbox}", flush=True)
         stack.callback(_let_go, observer)
         observer.start()
+        stack.enter_context(telling(context))
         try:
             while True:
                 pause = _RESCAN

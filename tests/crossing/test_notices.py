@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -15,7 +16,10 @@ from typing import Any
 
 import pytest
 
-from sluice.notices import deliver
+from sluice.context import Context
+from sluice.notices import deliver, meanwhile
+from sluice.running.standing import LOCK
+from store.locks import Locks
 from store.records import Hold
 from store.store import Store
 from tests.support import tools
@@ -227,6 +231,48 @@ def test_lost_parts_are_told_after_a_while_and_silence_at_once(tmp_path: Path) -
     [message] = log.take()
     assert ": silence: nothing newer than" in message
     log.close()
+
+
+def test_a_receive_that_goes_on_tells_as_run_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, inside = pair(tmp_path, {})
+    log = Datagrams(tmp_path / "log")
+    inside.common["notices"] = {"syslog": {"address": log.address}}
+    inside.configure()
+    hold(inside, 1)
+    process = inside.start("receive")
+    try:
+        [begun] = awaited(log)
+        assert "HELD: r1" in begun
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 143
+    # What begins and ends later comes with the next look, unless `run` is there to tell it.
+    monkeypatch.setattr(meanwhile, "_EVERY", 0.05)
+    looks: list[str] = []
+    busy = Locks.busy
+    monkeypatch.setattr(Locks, "busy", lambda self, name: looks.append(name) or busy(self, name))
+    context = Context.open(inside.folder)
+    release(inside)
+    with context.store.locks.named(LOCK), meanwhile.telling(context):
+        until = time.monotonic() + 60
+        while len(looks) < 3 and time.monotonic() < until:
+            time.sleep(0.02)
+        assert len(looks) >= 3 and log.take() == []
+    with meanwhile.telling(context):
+        assert ": ended: r1" in awaited(log)[0]
+        hold(inside, 2)
+        assert "HELD: r2" in awaited(log)[0]
+    log.close()
+
+
+def awaited(log: Datagrams) -> list[str]:
+    until = time.monotonic() + 60
+    while not (found := log.take()):
+        assert time.monotonic() < until, "nobody told anything"
+        time.sleep(0.02)
+    return found
 
 
 def test_a_webhook_by_tls_is_believed_only_with_its_authority(out: Outside, tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ import csv
 import itertools
 import json
 import sys
+from collections.abc import Mapping
 from typing import Any, Final, TextIO
 
-from manifests.changelist import Head, Item
+from manifests.changelist import Head, Item, Listed
 from manifests.provenance import Origin
 from manifests.units import format_bytes
 from sluice.commands.trust import stream_of
@@ -21,6 +22,9 @@ from store.store import Store
 VERSION: Final = 1
 """Of the JSON; a change of what is there raises it, an addition does not."""
 _LISTED = 1000
+_PAIRED = 10_000
+_VERSIONED = ("package", "artifact")
+"""Kinds whose next version has another path."""
 _SIGNS = {"added": "+", "updated": "~", "removed": "-"}
 
 COLUMNS = (
@@ -51,14 +55,15 @@ def show(options: argparse.Namespace) -> int:
     elif options.csv:
         write_csv(context.store, shown, sys.stdout)
     else:
-        _tell(context.store, shown, None if options.all else _LISTED)
+        tell(context.store, shown, None if options.all else _LISTED)
     return 0
 
 
 # For people
 
 
-def _tell(store: Store, shown: Shown, limit: int | None) -> None:
+def tell(store: Store, shown: Shown, limit: int | None) -> None:
+    """In words, so many items of each repository (None: all)."""
     bundle, manifest = shown.bundle, shown.manifest
     print(
         f"{bundle.stream}: bundle {bundle.sequence} of epoch {bundle.epoch}: {bundle.kind},"
@@ -92,18 +97,42 @@ def _tell_part(store: Store, part: Part, limit: int | None) -> None:
         print(f"{name}{before}: {counts}")
         for line in _origin_lines(head, part):
             print(f"  {line}")
+        replaced = _replaced(store, listed)
         for item in itertools.islice(changes.items(), limit):
-            print(f"  {_line(item)}")
+            print(f"  {_line(item, replaced)}")
     total = listed.added + listed.updated + listed.removed
     if limit is not None and total > limit:
         print(f"  ... and {total - limit} more (--all)")
 
 
-def _line(item: Item) -> str:
+def _replaced(store: Store, listed: Listed) -> dict[tuple[str, str], str]:
+    """By kind and name: the version that went, where one version of it came and one went.
+
+    Nothing for long lists, so that any number of items needs little memory.
+    """
+    if not listed.added or not listed.removed or listed.added + listed.removed > _PAIRED:
+        return {}
+    came: dict[tuple[str, str], set[str]] = {}
+    went: dict[tuple[str, str], set[str]] = {}
+    with opened(store, listed) as changes:
+        for item in changes.items():
+            if item.kind in _VERSIONED and item.change != "updated":
+                side = came if item.change == "added" else went
+                side.setdefault((item.kind, item.name), set()).add(item.version)
+    return {
+        key: next(iter(versions))
+        for key, versions in went.items()
+        if len(versions) == 1 and len(came.get(key, ())) == 1 and came[key] != versions
+    }
+
+
+def _line(item: Item, replaced: Mapping[tuple[str, str], str]) -> str:
+    old = replaced.get((item.kind, item.name), "") if item.change == "added" else ""
+    instead = f"  (in the place of {printable(old)})" if old else ""
     asked = f"  (asked for by {printable(item.by)})" if item.by else ""
     where = "" if item.what == item.path else f"  {printable(item.path)}"
     sign = _SIGNS[item.change]
-    return f"{sign} {printable(item.what)}  {format_bytes(item.size)}{where}{asked}"
+    return f"{sign} {printable(item.what)}  {format_bytes(item.size)}{where}{instead}{asked}"
 
 
 def _origin_lines(head: Head, part: Part) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from manifests.errors import BlobDamaged
-from sluice.commands.show import COLUMNS, write_csv, write_json
+from sluice.commands.show import COLUMNS, tell, write_csv, write_json
 from sluice.showing import look_up
 from store.gc import collect
 from store.records import RootKind
@@ -99,6 +99,34 @@ def test_every_format_is_shown_in_its_own_words_in_both_zones(
         assert rows[JAR]["actor"] == "bob" and rows[f"{JAR}.sha1"]["actor"] == "alice"
         assert rows[JAR]["upstream"] == ORIGIN["upstream"] and rows[JAR]["signature"] == "good"
     assert shown(inside, 1)["repositories"]["rpms"]["checked"] is False
+
+
+def test_people_see_which_version_a_new_one_stands_in_the_place_of(
+    zones: tuple[Outside, Inside], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def jars(*coordinates: str) -> dict[str, bytes]:
+        pairs = [each.split(":") for each in coordinates]
+        return {f"org/{n}/{v}/{n}-{v}.{e}": b"x" for n, v in pairs for e in ("jar", "pom")}
+
+    def packages(*names: str) -> dict[str, bytes]:
+        return {f"Packages/{name}.rpm": name.encode() for name in names}
+
+    outside, _ = zones
+    outside.snapshot("jars", jars("one:1", "two:1", "two:2", "gone:1"), "maven")
+    old = ("tool-1.0-1.x86_64", "tool-1.0-1.i686", "same-1-1.noarch")
+    outside.snapshot("rpms", packages(*old), "yum")
+    cross(zones)
+    outside.snapshot("jars", jars("one:1.1", "two:3", "new:1"), "maven")
+    outside.snapshot("rpms", packages("tool-1.1-1.x86_64", "same-1-1.noarch"), "yum")
+    cross(zones)
+    for zone in zones:
+        tell(zone.store, look_up(zone.store, zone.config, 2), None)
+        lines = [line.split("  ") for line in capsys.readouterr().out.splitlines()]
+        said = {line[1].removeprefix("+ "): line[-1] for line in lines if line[1:2]}
+        assert said["org:one:1.1"] == said["org:one:pom:1.1"] == "(in the place of 1)"
+        assert said["tool-1.1-1.x86_64"] == "(in the place of 1.0-1)"
+        assert sum("in the place of" in text for text in said.values()) == 3, said
+        assert {"- tool-1.0-1.i686", "- org:gone:1", "org:new:1"} <= said.keys()
 
 
 def test_updates_and_removals_outlive_their_blobs(zones: tuple[Outside, Inside]) -> None:

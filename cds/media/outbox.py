@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -132,11 +133,18 @@ class MediaOutbox:
         return []
 
     def close(self) -> None:
-        """Complete the volume: nothing follows for now. Raises ``CarrierError``."""
-        if self._volume is None or self._failed:
+        """Complete the volume: nothing follows for now. Raises ``CarrierError``.
+
+        While a stop or an error unwinds something does follow, so that the volume stays
+        open; the next outbox goes on with it, and completes it where nothing is left.
+        """
+        if self._failed or sys.exception() is not None:
             return
         try:
-            self._finish(Next.NO)
+            if self._volume is None:
+                self._volume = self._left_open()
+            if self._volume is not None:
+                self._finish(Next.NO)
         except OSError as exc:
             raise self._went_away(exc) from exc
 
@@ -175,6 +183,16 @@ class MediaOutbox:
         self._volume = _Volume(folder, label, {}, 2 * _OVERHEAD)
         self._note(Begun(number, first))
         return self._volume
+
+    def _left_open(self) -> _Volume | None:
+        """The newest volume, if it lies here and an earlier run could not complete it."""
+        if not self._last.volume:
+            return None
+        folder = self._folder / Label(self._stream, self._last.volume, self._last.set).folder
+        label = read_label(folder)
+        if label is None or label.stream != self._stream or label.next is not Next.OPEN:
+            return None
+        return self._resume(folder, label)
 
     def _resume(self, folder: Path, label: Label) -> _Volume:
         """An open volume that was pulled out, or whose writer was killed."""

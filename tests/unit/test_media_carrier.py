@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,40 @@ def test_volumes_are_filled_one_after_the_other_and_verify(desk: Desk) -> None:
     assert desk.volumes()[3] == ("no", ["p008.tar"])
     label = read_label(desk.folder / "sluice-hq-00003")
     assert label == Label("hq", 3, 3, Next.NO)
+
+
+class Stop(SystemExit):
+    """What a signal raises."""
+
+
+def test_a_stop_between_two_parts_leaves_the_volume_open_for_the_next_run(desk: Desk) -> None:
+    outbox = desk.outbox()
+    with pytest.raises(Stop), closing(outbox):
+        outbox.offer(*desk.part(1))
+        raise Stop
+    assert desk.volumes() == {1: ("open", ["p001.tar"])}
+    assert desk.complete == []
+    desk.send(2)
+    assert desk.volumes() == {1: ("no", ["p001.tar", "p002.tar"])}
+    assert desk.complete == [(1, Next.NO, 2)]
+
+
+def test_a_volume_whose_label_alone_is_missing_is_completed_by_the_next_run(desk: Desk) -> None:
+    def stop(operation: Operation) -> None:
+        label = operation.target is not None and operation.target.name == LABEL
+        if label and operation.kind is Kind.RENAME and desk.last.volume:
+            raise Stop
+
+    outbox = desk.outbox(observer=stop)
+    outbox.offer(*desk.part(1))
+    with pytest.raises(Stop):
+        outbox.close()
+    assert desk.volumes() == {1: ("open", ["p001.tar"])}
+    desk.send()
+    assert desk.volumes() == {1: ("no", ["p001.tar"])}
+    assert desk.complete == [(1, Next.NO, 1)]
+    desk.send()  # a complete one is left alone
+    assert desk.complete == [(1, Next.NO, 1)]
 
 
 def test_the_label_is_for_people_too(desk: Desk) -> None:

@@ -203,8 +203,7 @@ class Committer:
         tx.set_meta(_meta_key("synced", self._name), format_time(self._now()))
         if built is None:
             return
-        for url, validator in built.gathered.validators:
-            tx.set_validator(self._name, url, validator)
+        tx.set_validators(self._name, built.gathered.validators)
         if settings.keys.digest and self._repository.signers.check_packages:
             tx.set_meta(self._signed_key, f"{built.tree.digest} {settings.keys.digest}")
 

@@ -31,6 +31,7 @@ from manifests.tree import PRIVATE, Entry, check_path
 from mirror.report import Progress, printable
 from mirror.source import Gathered, Plan
 from mirror.transport import FileBody, Got, Transport
+from mirror.validators import Validators
 from store.blobs import BlobBatch
 from store.records import Validator
 from store.store import Store
@@ -59,6 +60,7 @@ class _Run:
 
     crawl: Crawl
     batch: BlobBatch
+    validators: Validators
     entries: dict[str, tuple[Digest, int] | None] = field(default_factory=dict)
     """By path; None for what is not (yet) part of the tree."""
     later: list[Wanted] = field(default_factory=list)
@@ -75,7 +77,6 @@ class _Run:
     """The first that was refused, or not answered."""
     answered: bool = False
     left_out: set[str] = field(default_factory=set)
-    validators: list[tuple[str, Validator]] = field(default_factory=list)
     confirm: list[_Confirm] = field(default_factory=list)
 
 
@@ -137,7 +138,7 @@ class CrawlSource:
             needed=run.needed,
             downloaded=run.received,
             facts=run.crawl.facts,
-            validators=run.validators,
+            validators=run.validators.fresh,
             confirm=lambda: self._confirmed(run),
         )
 
@@ -149,7 +150,8 @@ class CrawlSource:
 
     def _parsed(self, batch: BlobBatch) -> _Run:
         """Fetch and parse all indexes; the rest is in ``later``."""
-        run = _Run(self._make_crawl(self._previous), batch)
+        validators = Validators(self._store, self._name, self._transport.source)
+        run = _Run(self._make_crawl(self._previous), batch, validators)
         self._fetch(run, iter(run.crawl.start()), defer=True)
         return run
 
@@ -175,7 +177,7 @@ class CrawlSource:
                     if followers is not None:
                         sources.append(iter(followers))
                         continue
-                    self._transport.submit(wanted, self._known(wanted))
+                    self._transport.submit(wanted, run.validators.known(wanted))
                     pending += 1
             for got in self._transport.collect() if pending else []:
                 pending -= 1
@@ -267,19 +269,6 @@ class CrawlSource:
                 return None
         return entry.digest, entry.size
 
-    def _known(self, wanted: Wanted) -> Validator | None:
-        """What the upstream said of a volatile file the last time, if we still have it."""
-        if not wanted.volatile:
-            return None
-        with self._store.ledger.read() as tx:
-            known = tx.validator(self._name, self._key(wanted))
-        if known is None or not self._store.blobs.has(known.digest):
-            return None
-        return known
-
-    def _key(self, wanted: Wanted) -> str:
-        return f"{self._transport.source} {wanted.url or wanted.path}"
-
     # --- what came
 
     def _arrived(self, run: _Run, got: Got) -> Iterator[Wanted | LeftOut]:
@@ -343,8 +332,7 @@ class CrawlSource:
         seen = Validator(
             got.headers.get("etag", ""), got.headers.get("last-modified", ""), digest, size
         )
-        if wanted.volatile and (seen.etag or seen.last_modified):
-            run.validators.append((self._key(wanted), seen))
+        run.validators.saw(wanted, seen)
         if wanted.confirm:
             run.confirm.append(_Confirm(wanted, seen))
         body = FileBody(path, size, digest)

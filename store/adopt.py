@@ -283,8 +283,7 @@ class _Run:
         batch.flush()
         if self._fresh:
             with self.store.ledger.write() as tx:
-                for path, validator in self._fresh:
-                    tx.set_validator(journal_key(self.repository), path, validator)
+                tx.set_validators(journal_key(self.repository), self._fresh)
         self._fresh, self._size, self._since = [], 0, time.monotonic()
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, delete, insert, select
+from sqlalchemy import Connection, Table, bindparam, delete, insert, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from manifests import canonical
@@ -82,6 +82,17 @@ class WriteBase(ReadBase):
         """Replace the row of ``key``: writers are alone, so two statements are one."""
         self._drop(table, key)
         self._connection.execute(insert(table).values({**key, **values}))
+
+    def _put_all(
+        self, table: Table, key: Sequence[str], rows: Sequence[Mapping[str, object]]
+    ) -> None:
+        """Replace many rows by the columns in ``key``; no two of them have the same."""
+        if not rows:
+            return
+        where = [table.c[name] == bindparam(f"old_{name}") for name in key]
+        old = [{f"old_{name}": row[name] for name in key} for row in rows]
+        self._connection.execute(delete(table).where(*where), old)
+        self._connection.execute(insert(table), rows)
 
     def _drop(self, table: Table, key: Mapping[str, object]) -> bool:
         """Delete the rows of ``key``; whether there was one."""

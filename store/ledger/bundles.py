@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TypeVar
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, select, update
 
 from manifests.digest import Digest
 from manifests.errors import StoreError
@@ -208,7 +208,6 @@ class BundleWrites(BundleReads, WriteBase):
         self, stream: str, arrivals: Iterable[tuple[str, str, str]], at: datetime
     ) -> None:
         """Remember what became of many arrivals: identity, name, verdict of each."""
-        table = schema.seen
         rows = [
             {
                 "stream": stream,
@@ -220,11 +219,7 @@ class BundleWrites(BundleReads, WriteBase):
             }
             for identity, name, verdict in arrivals
         ]
-        for some in _chunks(rows):
-            keys = [row["identity_digest"] for row in some]
-            old = delete(table).where(table.c.stream == stream, table.c.identity_digest.in_(keys))
-            self._connection.execute(old)
-            self._connection.execute(insert(table), some)
+        self._put_all(schema.seen, ("stream", "identity_digest"), rows)
 
     def mark_seen(self, stream: str, identity: str, name: str, verdict: str, at: datetime) -> None:
         """Remember what became of an arrival."""

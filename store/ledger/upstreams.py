@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from sqlalchemy import select
@@ -23,14 +23,6 @@ def _validator(row: Row) -> Validator:
 
 class UpstreamReads(ReadBase):
     """Reading what mirroring remembers."""
-
-    def validator(self, repository: str, url: str) -> Validator | None:
-        """What the upstream last said of ``url``, or None."""
-        table = schema.validators
-        row = self._one(
-            table, table.c.repository == repository, table.c.url_digest == self._key(url)
-        )
-        return None if row is None else _validator(row)
 
     def validators(self, repository: str) -> Iterator[tuple[Digest, Validator]]:
         """All of a repository, sorted by the SHA-256 of the URL, which stands first."""
@@ -75,19 +67,21 @@ class UpstreamReads(ReadBase):
 class UpstreamWrites(UpstreamReads, WriteBase):
     """Writing what mirroring remembers."""
 
-    def set_validator(self, repository: str, url: str, validator: Validator) -> None:
-        """Remember what the upstream said of ``url``."""
-        self._put(
-            schema.validators,
-            {"repository": repository, "url_digest": self._key(url)},
-            {
+    def set_validators(self, repository: str, found: Iterable[tuple[str, Validator]]) -> None:
+        """Remember what the upstream said of each URL."""
+        rows = {
+            self._key(url): {
+                "repository": repository,
+                "url_digest": self._key(url),
                 "url": self._printable(url),
-                "etag": validator.etag,
-                "last_modified": validator.last_modified,
-                "digest": validator.digest,
-                "size": validator.size,
-            },
-        )
+                "etag": one.etag,
+                "last_modified": one.last_modified,
+                "digest": one.digest,
+                "size": one.size,
+            }
+            for url, one in found
+        }
+        self._put_all(schema.validators, ("repository", "url_digest"), list(rows.values()))
 
     def forget_validators(self, repository: str) -> None:
         """Forget all validators of a repository, so that everything is asked for anew."""

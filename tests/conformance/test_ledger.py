@@ -239,15 +239,16 @@ def test_drafts_trust_and_arrivals(ledger: Ledger) -> None:
 def test_what_mirroring_remembers(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     url = "https://repo.example.org/" + "p" * 9000
     with ledger.write() as tx:
-        tx.set_validator("baseos", url, Validator('"e"', "", A, 2**35))
-        tx.set_validator("baseos", url, Validator('"f"', "", B, 2**35))
-        for size in range(5):
-            tx.set_validator("apps", f"file{size}", Validator("", "", C, size))
+        tx.set_validators("baseos", [(url, Validator('"e"', "", A, 2**35))])
+        tx.set_validators("baseos", [(url, Validator('"f"', "", B, 2**35))])
+        tx.set_validators("apps", ((f"file{n}", Validator("", "", C, n)) for n in range(5)))
+        tx.set_validators("none", [])
         tx.accept_missing("baseos", "Packages/é.rpm", "gone upstream", "kim", NOON)
         tx.begin_work("baseos", "1234")
     with ledger.read() as tx:
-        assert tx.validator("baseos", url) == Validator('"f"', "", B, 2**35)
-        assert tx.validator("apps", url) is None
+        assert dict(tx.validators("baseos")) == {
+            sha256_of(url.encode()): Validator('"f"', "", B, 2**35)
+        }
         monkeypatch.setattr(upstreams, "_PAGE", 2)
         found = list(tx.validators("apps"))
         assert [key for key, _ in found] == sorted(sha256_of(b"file%d" % n) for n in range(5))
@@ -260,7 +261,7 @@ def test_what_mirroring_remembers(ledger: Ledger, monkeypatch: pytest.MonkeyPatc
         tx.end_work("baseos")
         tx.forget_validators("baseos")
         assert tx.work_open("baseos") is None
-        assert tx.validator("baseos", url) is None
+        assert list(tx.validators("baseos")) == []
         assert tx.drop_exception("baseos", "Packages/é.rpm")
 
 

@@ -94,7 +94,8 @@ def test_pins_drafts_and_validators(store: Store) -> None:
         tx.pin("trees", [tree.digest, sha256_of(b"no tree yet")], PinKind.TREES)
         tx.pin("lists", [text], PinKind.LISTS)
         tx.add_draft("hq", "d1", {"index": index, "other": {"deep": [index_body]}})
-        tx.set_validator("baseos", "url", Validator("e", "", put(store, b"body")[0], 4))
+        found = Validator("e", "", put(store, b"body")[0], 4)
+        tx.set_validators("baseos", [("url", found)])
     assert collect(store).removed == 1  # "index body"
     expected = {tree.digest, sha256_of(b"in tree"), blob, text, listed, index, member, index_body}
     assert left(store) == expected | {sha256_of(b"body")}

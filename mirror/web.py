@@ -6,26 +6,23 @@ wherever a redirect leads. Nothing is ever decoded: a file is what the upstream 
 
 from __future__ import annotations
 
+import base64
 import logging
-import os
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
-from pathlib import Path
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import requests
 import urllib3
-from requests.auth import HTTPBasicAuth
-from requests.utils import get_environ_proxies
 
 from manifests import errors
 from manifests.zone.model import Connection
 from mirror.report import printable
 from mirror.rsync import read_secret
+from mirror.ways import Ways, origin_of
 
 _MAX_REDIRECTS = 5
 _MOVED = frozenset({301, 302, 303, 307, 308})
@@ -39,13 +36,13 @@ _log = logging.getLogger("sluice.mirror")
 class Answer:
     """A response whose body is read piece by piece. ``url`` is where it came from."""
 
-    def __init__(self, response: requests.Response, url: str, patience: float) -> None:
+    def __init__(self, response: urllib3.BaseHTTPResponse, url: str, patience: float) -> None:
         self._response = response
         self._patience = patience
         self.url = url
-        self.status = response.status_code
+        self.status = response.status
         self.headers: Mapping[str, str] = {
-            name.lower(): value for name, value in response.headers.items()
+            name.lower(): response.headers[name] for name in response.headers
         }
 
     def blocks(self, size: int, slowest: int) -> Iterator[bytes]:
@@ -57,9 +54,8 @@ class Answer:
         promised = int(expected) if expected.isascii() and expected.isdigit() else None
         total = fresh = 0
         since = time.monotonic()
-        raw = self._response.raw
         try:
-            while block := raw.read1(size, decode_content=False):
+            while block := self._response.read1(size, decode_content=False):
                 total += len(block)
                 fresh += len(block)
                 yield block
@@ -68,7 +64,7 @@ class Answer:
                     if fresh < slowest * spent:
                         raise _unreachable(f"only {fresh} bytes in {spent:.0f} s", self.url)
                     fresh, since = 0, time.monotonic()
-        except (urllib3.exceptions.HTTPError, requests.RequestException, OSError) as error:
+        except (urllib3.exceptions.HTTPError, OSError) as error:
             raise _unreachable(f"the answer broke off after {total} bytes", self.url) from error
         if promised is not None and total < promised:
             raise _unreachable(f"the answer ended after {total} of {promised} bytes", self.url)
@@ -104,15 +100,12 @@ class Web:
         self._connection = connection
         self._secrets = secrets
         self._stay = stay
-        self._trusted = {_origin(url) for url in trusted}
-        self._local = threading.local()
-        self._sessions: list[requests.Session] = []
-        self._guard = threading.Lock()
-        self._auth = None
+        self._trusted = {origin_of(url) for url in trusted}
+        self._ways = Ways(connection)
+        self._login: Mapping[str, str] = {}
         if connection.username is not None:
             password = connection.password or read_secret(connection.password_file)
-            # As bytes: requests would encode them as Latin-1.
-            self._auth = HTTPBasicAuth(connection.username.encode(), password.encode())
+            self._login = _basic(connection.username, password)
         self.slowest = _MIN_RATE
         if connection.bandwidth is not None:
             shared = max(1, connection.bandwidth // (4 * max(1, connection.parallel)))
@@ -120,9 +113,7 @@ class Web:
 
     def close(self) -> None:
         """Close all connections."""
-        with self._guard:
-            for session in self._sessions:
-                session.close()
+        self._ways.close()
 
     @contextmanager
     def get(
@@ -132,10 +123,10 @@ class Web:
         for _ in range(_MAX_REDIRECTS + 1):
             response = self._send(url, headers, method, data)
             try:
-                if response.status_code not in _MOVED or "location" not in response.headers:
+                if response.status not in _MOVED or "location" not in response.headers:
                     yield Answer(response, url, self._connection.timeout)
                     return
-                target = urljoin(url, response.headers["location"])
+                target = _redirected(url, response.headers["location"])
             finally:
                 _finish(response)
             self._allow(url, target)
@@ -164,109 +155,86 @@ class Web:
                 where=printable(url),
                 remedy="if the files are really there, write that address into `upstream`",
             )
-        if _origin(url) != _origin(target):
+        if origin_of(url) != origin_of(target):
             _log.info("%s redirects to %s", printable(url), printable(target))
 
     def is_trusted(self, url: str) -> bool:
         """Whether that host may see secrets."""
-        return _origin(url) in self._trusted
+        return origin_of(url) in self._trusted
 
     def _send(
         self, url: str, headers: Mapping[str, str], method: str, data: bytes
-    ) -> requests.Response:
+    ) -> urllib3.BaseHTTPResponse:
         known = self.is_trusted(url)
-        secrets = self._secrets(url) if known else {}
-        cert = self._connection.client_cert
-        pair: str | tuple[str, str] | None = None
-        if known and cert is not None:
-            key = self._connection.client_key
-            pair = str(cert) if key is None else (str(cert), str(key))
+        parts = urlsplit(url)
+        sent = {"Accept": "*/*", "User-Agent": "sluice", **headers}
+        if parts.username is not None:  # as a mirror list may say
+            sent |= _basic(unquote(parts.username), unquote(parts.password or ""))
+        if known:
+            sent |= {**self._secrets(url), **self._login}
+        # Never compressed on the way: sizes and Range count stored bytes.
+        sent["Accept-Encoding"] = "identity"
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         wait = self._connection.timeout
         try:
-            return self._session(known).request(
+            way = self._ways.to(url, certificate=known)
+            return way.pool.urlopen(
                 method,
-                url,
-                data=data or None,
-                # Never compressed on the way: sizes and Range count stored bytes.
-                headers={**headers, **secrets, "Accept-Encoding": "identity"},
-                auth=self._auth if known else None,
-                cert=pair,
-                verify=self._authorities(),
-                proxies=self._proxies(url),
-                timeout=(wait, wait),
-                stream=True,
-                allow_redirects=False,
+                way.before + target,
+                body=data or None,
+                headers=sent,
+                retries=False,
+                redirect=False,
+                assert_same_host=False,
+                timeout=urllib3.Timeout(connect=wait, read=wait),
+                preload_content=False,
+                decode_content=False,
             )
-        except requests.exceptions.SSLError as error:
+        except urllib3.exceptions.SSLError as error:
             raise errors.UpstreamRefused(
                 f"no trust in the connection: {printable(str(error))}",
                 where=printable(url),
                 remedy="check `ca_file`, `client_cert` and `client_key`, and this machine's clock",
             ) from error
-        except requests.exceptions.ProxyError as error:
+        except urllib3.exceptions.ProxyError as error:
             raise _unreachable(f"the proxy failed: {printable(str(error))}", url) from error
-        except (
-            requests.exceptions.InvalidURL,
-            requests.exceptions.InvalidSchema,
-            requests.exceptions.MissingSchema,
-            requests.exceptions.InvalidHeader,
-            UnicodeError,
-        ) as error:
+        except (ValueError, urllib3.exceptions.InvalidHeader) as error:
+            # Also what requests and urllib3 say of hosts and proxies that are none.
             raise errors.UpstreamRefused("not a usable address", where=printable(url)) from error
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        except urllib3.exceptions.HTTPError as error:
             raise _unreachable(f"no answer: {_reason(error)}", url) from error
-        except OSError as error:
-            # requests says so when a certificate's file is missing.
+        except (requests.RequestException, OSError) as error:
+            # A certificate's file is missing, or a proxy of a kind that we do not speak to.
             raise errors.ConfigError(printable(str(error)), where=printable(url)) from error
 
-    def _session(self, trusted: bool) -> requests.Session:
-        """One per thread, and another for foreign hosts: cookies do not mix."""
-        name = "own" if trusted else "foreign"
-        session: requests.Session | None = getattr(self._local, name, None)
-        if session is None:
-            session = requests.Session()
-            # Else a ~/.netrc would add passwords that nobody wrote into zone.yaml.
-            session.trust_env = False
-            session.headers["User-Agent"] = "sluice"
-            setattr(self._local, name, session)
-            with self._guard:
-                self._sessions.append(session)
-        return session
 
-    def _authorities(self) -> str | bool:
-        if self._connection.ca_file is not None:
-            return str(self._connection.ca_file)
-        for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
-            if os.environ.get(name) and Path(os.environ[name]).is_file():
-                return os.environ[name]
-        return True
-
-    def _proxies(self, url: str) -> dict[str, str]:
-        if self._connection.proxy is not None:
-            return {"http": self._connection.proxy, "https": self._connection.proxy}
-        found: dict[str, str] = get_environ_proxies(url, no_proxy=None)
-        return found
+def _redirected(url: str, location: str) -> str:
+    """Where a redirect leads. Raises UpstreamRefused for what is no address at all."""
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise errors.UpstreamRefused(
+            f"a redirect to {printable(location)} is not followed", where=printable(url)
+        ) from error
 
 
-def _finish(response: requests.Response) -> None:
+def _basic(username: str, password: str) -> dict[str, str]:
+    """Who we are (RFC 7617), in UTF-8."""
+    both = base64.b64encode(f"{username}:{password}".encode()).decode()
+    return {"Authorization": f"Basic {both}"}
+
+
+def _finish(response: urllib3.BaseHTTPResponse) -> None:
     """Let go of an answer; what is left of a small one is read, so that its connection serves
 
     the next request too. Upstreams answer many a 404 with a page.
     """
     length = response.headers.get("content-length", "")
-    if response.status_code >= 300 and length.isdigit() and int(length) <= _SMALL:
+    if response.status >= 300 and length.isdigit() and int(length) <= _SMALL:
         with suppress(urllib3.exceptions.HTTPError, OSError):
-            response.raw.read(_SMALL, decode_content=False)
+            response.read(_SMALL, decode_content=False)
     response.close()
-
-
-def _origin(url: str) -> tuple[str, str, int]:
-    parts = urlsplit(url)
-    try:
-        port = parts.port
-    except ValueError:
-        port = -1
-    return parts.scheme, parts.hostname or "", port or (443 if parts.scheme == "https" else 80)
+    response.release_conn()
 
 
 def _unreachable(what: str, url: str) -> errors.UpstreamUnreachable:
@@ -280,7 +248,8 @@ def _unreachable(what: str, url: str) -> errors.UpstreamUnreachable:
 
 def _reason(error: BaseException) -> str:
     """What the system or TLS said at the bottom of it, without the layers of libraries above."""
-    if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):
+    refused = isinstance(error, urllib3.exceptions.NewConnectionError)
+    if isinstance(error, urllib3.exceptions.TimeoutError) and not refused:
         return "timed out"
     inner: BaseException | None = error
     while inner is not None:

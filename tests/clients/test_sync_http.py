@@ -235,9 +235,10 @@ def test_redirects_without_end_and_to_other_schemes_are_refused(
     server.put(f"/{SPARE}", redirect(f"/{SPARE}"))
     with pytest.raises(errors.UpstreamRefused, match="redirects"):
         mirror.sync()
-    server.put(f"/{SPARE}", redirect("file:///etc/passwd"))
-    with pytest.raises(errors.UpstreamRefused, match="not followed"):
-        mirror.sync()
+    for elsewhere in ("file:///etc/passwd", "http://[bad/"):
+        server.put(f"/{SPARE}", redirect(elsewhere))
+        with pytest.raises(errors.UpstreamRefused, match="not followed"):
+            mirror.sync()
 
 
 def test_a_stalled_answer_ends_in_time(mirror: Mirror, server: HostileServer) -> None:

@@ -194,7 +194,8 @@ class CrawlSource:
         before = None if self._previous is None else self._previous.lookup(wanted.path)
         proved = before is not None and known == (before.digest, before.size)
         if known is not None and (proved or not wanted.parse):
-            self._take_known(run, wanted)
+            if wanted.keep:
+                run.entries[wanted.path] = known
             return
         run.later.append(wanted)
         run.needed += 0 if known is not None else wanted.size or 0
@@ -231,37 +232,33 @@ class CrawlSource:
 
     def _at_hand(self, run: _Run, wanted: Wanted) -> Iterable[Wanted | LeftOut] | None:
         """What follows from a file whose bytes the store holds; None: it must be fetched."""
-        if not wanted.digests or wanted.volatile or not self._take_known(run, wanted):
-            return None
-        if not wanted.parse:
-            return ()
-        known = run.entries[wanted.path] or self._held(run, wanted)
-        assert known is not None
-        body = FileBody(self._store.blobs.path(known[0]), known[1], known[0])
-        return run.crawl.feed(wanted, Found(body))
-
-    def _take_known(self, run: _Run, wanted: Wanted) -> bool:
-        """Make an entry of a promised file that the store holds."""
-        known = self._held(run, wanted)
+        known = None if wanted.volatile else self._held(run, wanted)
         if known is None:
-            return False
+            return None
         if wanted.keep:
             run.entries[wanted.path] = known
-        return True
+        if not wanted.parse:
+            return ()
+        body = FileBody(self._store.blobs.path(known[0]), known[1], known[0])
+        return run.crawl.feed(wanted, Found(body))
 
     def _held(self, run: _Run, wanted: Wanted) -> tuple[Digest, int] | None:
         """Digest and size of the promised bytes, if the store holds them."""
         if not wanted.digests:
             return None
+        entry = None if self._previous is None else self._previous.lookup(wanted.path)
         promised = wanted.digests.get("sha256", "").lower()
         if is_digest(promised):
             digest = Digest(promised)
-            # Not what waits in the batch: its file has no final name to be read by.
-            if not self._store.blobs.has(digest) or not run.batch.has(digest):
+            try:
+                # Not what waits in the batch: its file has no final name to be read by.
+                size = self._store.blobs.size(digest)
+            except errors.BlobMissing:
                 return None
-            size = self._store.blobs.size(digest)
+            # What a snapshot names is durable.
+            if (entry is None or entry.digest != digest) and not run.batch.has(digest):
+                return None
             return (digest, size) if wanted.size in (None, size) else None
-        entry = None if self._previous is None else self._previous.lookup(wanted.path)
         if entry is None or self._previous is None or wanted.size not in (None, entry.size):
             return None
         for algorithm, value in wanted.digests.items():

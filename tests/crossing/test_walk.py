@@ -209,15 +209,25 @@ class Walk:
             self.strangers(inside)
 
     def strangers(self, inside: Inside) -> None:
-        """What may stay in the inbox: parts of bundles whose manifest was lost for good."""
+        """What may stay in the inbox: parts of bundles whose manifest was lost for good, and
+        of open bundles, whose snapshots a later delta may still build on."""
         with inside.store() as store, store.ledger.read() as tx:
-            known = {bundle.sequence for bundle in tx.bundles(inside.stream)}
+            bundles = tx.bundles(inside.stream)
+            known = {bundle.sequence for bundle in bundles}
+            needed = {
+                (part.sequence, part.index)
+                for bundle in bundles
+                if bundle.imported is None
+                for part in tx.parts(inside.stream, bundle.epoch, bundle.sequence)
+                if part.state == "waiting"
+            }
         for name in inside.waiting():
             with (inside.inbox / name).open("rb") as file:
                 head = read_head(file)
             assert head is not None
             assert head.record is not None
-            assert head.record.sequence not in known, name
+            place = head.record.sequence, head.record.part
+            assert place[0] not in known or place in needed, name
             (inside.inbox / name).unlink()
 
     def end(self) -> None:

@@ -595,3 +595,25 @@ def test_only_one_import_of_a_stream_at_a_time(tmp_path: Path) -> None:
     assert report.exit_code == 0
     assert busy
     assert inside.content("base") == ONE
+
+
+def test_parts_of_an_older_bundle_wait_as_long_as_its_snapshot_may_be_built_on(
+    tmp_path: Path,
+) -> None:
+    out, inside = zones(tmp_path, part_size=128 << 10, resend_window=1)
+    bundles = []
+    for day in range(4):
+        out.snapshot("base", many(20 * day, 10))
+        bundles.append(out.bundle(full=True))
+    rest = bundles[1][1:]
+    assert rest
+    inside.bring(*bundles[2])
+    assert inside.receive().exit_code == 0
+    inside.bring(*rest)
+    report = inside.receive()
+    assert (report.exit_code, report.holds) == (0, [])
+    assert {path.name for path in inside.inbox.iterdir()} == {path.name for path in rest}
+    inside.bring(*bundles[3])
+    assert inside.receive().exit_code == 0
+    assert inside.content("base") == many(60, 10)
+    assert list(inside.inbox.iterdir()) == [], "older than the window: nobody asks for it"

@@ -150,8 +150,7 @@ def test_what_fails_ends_with_1_and_what_is_held_with_3(tmp_path: Path) -> None:
     upstream = Upstream(tmp_path / "vendor", {str(n): b"x" for n in range(10)})
     out, _ = pair(tmp_path, {"tools": upstream})
     out.sluice("sync")
-    for n in range(9):
-        upstream.remove(str(n))
+    upstream.remove(*(str(n) for n in range(10)))
     refused(out.sluice("sync", expect=3))
     upstream.folder.rename(tmp_path / "away")
     refused(out.sluice("sync", expect=1))

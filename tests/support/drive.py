@@ -431,7 +431,7 @@ def command(*words: object) -> list[str]:
     return [sys.executable, "-m", "sluice", *map(str, words)]
 
 
-def program(*words: object, expect: int | None = 0, timeout: float = 60) -> Done:
+def program(*words: object, expect: int | None = 0, timeout: float = 300) -> Done:
     """Run the real command line in a process of its own."""
     run = subprocess.run(
         command(*words),

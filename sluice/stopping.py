@@ -9,6 +9,7 @@ decided that may be only its consequence.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import logging
 import os
@@ -21,20 +22,28 @@ from typing import NoReturn
 _PATIENCE = 1.0
 """Seconds after which a second signal ends the process at once, without clean-up."""
 
+_MOMENT = 0.01
+"""Seconds after which a stop that was dropped comes again."""
+
 _asked: int = 0
 _since: float = 0.0
-# The signal that came, and when; signals belong to the whole process, so there is one.
+_missed: bool = False
+# The signal that came, when, and whether Python dropped what it raised; signals belong to the
+# whole process, so there is one.
+_unraisable = sys.unraisablehook
 
 
 def heed() -> None:
     """From here on SIGTERM and Ctrl-C stop the command, once more if it came before."""
-    global _asked
-    _asked = 0
+    global _asked, _missed, _unraisable
+    _asked, _missed = 0, False
     with contextlib.suppress(ValueError):  # not in the main thread
         signal.signal(signal.SIGTERM, _stop)
         # Who starts us in the background may have asked that Ctrl-C is not for us.
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, _stop)
+        if sys.unraisablehook is not _dropped:
+            _unraisable, sys.unraisablehook = sys.unraisablehook, _dropped
     # SQLAlchemy logs whatever passes through while it takes a connection back, also a stop.
     if logging.lastResort is not None:
         logging.lastResort.addFilter(_is_no_stop)
@@ -57,6 +66,8 @@ def leave(code: object) -> None:
     be in order was put in order by unwinding. A stop that comes from here on ends it as the
     system does; Python's own clean-up would answer with a traceback.
     """
+    global _missed
+    _missed = False
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -67,15 +78,32 @@ def leave(code: object) -> None:
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:
-    global _asked, _since
+    global _asked, _since, _missed
     now = time.monotonic()
-    if _asked:
+    if _asked and not _missed:
         # Impatience, or the same wish by two ways at once: clean-up is not disturbed by it.
         if now - _since < _PATIENCE:
             return
         os._exit(128 + number)  # as by SIGKILL, which harms nothing
-    _asked, _since = number, now
+    _asked, _since, _missed = number, now, False
     _unwind(number)
+
+
+def _dropped(what: sys.UnraisableHookArgs) -> None:
+    """A stop that Python drops comes again in a moment, at a place where it can be raised."""
+    global _missed
+    if _asked and isinstance(what.exc_value, SystemExit | KeyboardInterrupt):
+        _missed = True
+        # Not a threading.Thread: this may be in the middle of that module's own work.
+        _thread.start_new_thread(_again, ())
+    else:
+        _unraisable(what)
+
+
+def _again() -> None:
+    time.sleep(_MOMENT)
+    if _missed:
+        os.kill(os.getpid(), _asked)
 
 
 def _unwind(number: int) -> NoReturn:

@@ -16,6 +16,7 @@ from cds.base import Inlet
 from manifests.errors import HeldError, NoSpace, SluiceError
 from manifests.units import format_bytes
 from manifests.zone import InsideStream
+from sluice import stopping
 from sluice.carriers import (
     Slot,
     inlet_of,
@@ -226,6 +227,7 @@ def _watch(context: Context, streams: list[InsideStream], said: set[str]) -> int
         stack.enter_context(telling(context))
         try:
             while True:
+                stopping.check()
                 pause = _RESCAN
                 for stream in streams:
                     inlet, listener = inlets[stream.name], listeners[stream.name]

@@ -12,6 +12,7 @@ from typing import Any
 from manifests.errors import ConfigError, SluiceError, UsageError
 from manifests.zone import InsideZone, Serve
 from repo_server import Settings, serve
+from sluice import stopping
 from sluice.context import Context, ledger_password
 from sluice.noting import Notebook, is_read_only
 from sluice.wiring import read_key_files, repository_key
@@ -37,6 +38,7 @@ def serve_zone(options: argparse.Namespace) -> int:
     context = Context.open(options.zone)
     zone = context.inside
     settings = _settings(zone, _adjusted(zone.serve, options), options.access_log)
+    stopping.check()  # what swallowed a stop so far is not to make it wait for ever
     notebook = Notebook(_ledger(context), zone.wants.ignore)
     try:
         serve(settings, on_miss=notebook.note)

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -179,3 +180,73 @@ def test_the_server_ends_when_told(tmp_path: Path, by: signal.Signals) -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode in (0, CODES[by]), err
     assert "Traceback" not in err
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("word", ["serve", "run", "receive"])
+def test_a_service_can_be_stopped_at_any_moment_of_its_start_and_life(
+    tmp_path: Path, word: str
+) -> None:
+    chance = random.Random(7)
+    upstream = Upstream(tmp_path / "vendor", {"a": noise(1, 100_000)})
+    out, inside = pair(tmp_path, {"tools": upstream})
+    inside.serve = {"listen": f"127.0.0.1:{tools.free_port()}", "workers": 2}
+    inside.configure()
+    wanted = out.cycle()
+    stopped = 0
+    for _ in range(30):
+        inside.bring(wanted)
+        process = inside.start(word)
+        by = chance.choice([signal.SIGTERM, signal.SIGINT])
+        if by == signal.SIGINT:
+            # Python's own start loses an interrupt, or shows a traceback of itself.
+            heeds(process)
+        seconds = chance.uniform(0.0, 4.0)
+        time.sleep(seconds)
+        # A terminal tells all processes of its group, a service manager the first.
+        below = children(process.pid)
+        process.send_signal(by)
+        if by == signal.SIGINT:
+            for pid in below:
+                with contextlib.suppress(ProcessLookupError):
+                    if os.getpgid(pid) == os.getpgid(process.pid):
+                        os.kill(pid, by)
+        told = time.monotonic()
+        said, err = process.communicate(timeout=120)
+        assert process.returncode in (0, CODES[by], -by), (seconds, said, err)
+        assert time.monotonic() - told < 60
+        assert "Traceback" not in err, (seconds, said, err)
+        stopped += process.returncode in (0, CODES[by])
+        until = time.monotonic() + 60
+        while any(Path(f"/proc/{pid}").exists() for pid in below) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert not [pid for pid in below if Path(f"/proc/{pid}").exists()], (seconds, said, err)
+    assert stopped > 10
+    inside.receive(*wanted)
+    assert inside.content("tools") == upstream.files()
+    assert (inside.holds(), inside.quarantined()) == ({}, {})
+    inside.sluice("verify")
+
+
+def heeds(process: subprocess.Popen[str]) -> None:
+    """Wait until it has a handler for SIGTERM."""
+    until = time.monotonic() + 60
+    caught = 0
+    while not caught >> (signal.SIGTERM - 1) & 1:
+        assert process.poll() is None and time.monotonic() < until
+        text = Path(f"/proc/{process.pid}/status").read_text()
+        caught = int(text.partition("SigCgt:")[2].split()[0], 16)
+        time.sleep(0.005)
+
+
+def children(pid: int) -> list[int]:
+    """All descendants."""
+    found, left = [], [pid]
+    while left:
+        for path in Path(f"/proc/{left.pop()}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                more = [int(word) for word in path.read_text().split()]
+                found += more
+                left += more
+    return found

@@ -132,6 +132,20 @@ finally:
     assert _python(hangs) == (130, "", "")
 
 
+def test_a_stop_that_python_drops_comes_again_without_a_word() -> None:
+    drops = """
+import signal, threading
+from sluice import stopping
+class Dropping:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+stopping.heed()
+Dropping()
+threading.Event().wait()
+"""
+    assert _python(drops) == (143, "", "")
+
+
 def test_a_stop_in_the_last_moment_ends_the_program_without_a_traceback() -> None:
     late = """
 import atexit, signal, sys

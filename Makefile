@@ -8,8 +8,8 @@ JOBS ?= 3
 .PHONY: help program demo test lint bench soak dist lock clean
 
 help:
-	@echo "make demo    RPMs, a Java build and container images, end to end, on this machine"
-	@echo "make test    the whole test suite (under 15 minutes on two cores)"
+	@echo "make demo    (as root) RPMs, a Java build and container images, end to end, on this machine"
+	@echo "make test    (as root) the whole test suite (under 15 minutes on two cores)"
 	@echo "make program just the program: .venv/bin/sluice"
 	@echo "make lint    ruff, mypy --strict, import-linter"
 	@echo "make bench   speeds as ratios against named peers"
@@ -35,11 +35,19 @@ program: system-lint
 	@$(MAKE) --no-print-directory $(VENV)/.ready
 	@$(BIN)/sluice --version
 
-demo: system-demo
+# Before anything is installed: real clients install packages, and namespaces are made.
+.PHONY: as-root
+as-root:
+	@[ "$$(id -u)" = 0 ] || { \
+	    echo "make $(MAKECMDGOALS): dnf and podman install things here, and that takes root" >&2; \
+	    echo "  -> call it as root: sudo make $(MAKECMDGOALS)   (\`make program\` needs no root)" >&2; \
+	    exit 1; }
+
+demo: as-root system-demo
 	@$(MAKE) --no-print-directory $(VENV)/.ready
 	@$(BIN)/python -m tests.demo
 
-test: system-test
+test: as-root system-test
 	@$(MAKE) --no-print-directory $(VENV)/.ready
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not soak" $(ARGS)
 
@@ -54,7 +62,7 @@ bench: system-bench
 	@$(MAKE) --no-print-directory $(VENV)/.ready
 	$(BIN)/python -m bench $(ARGS)
 
-soak: system-test
+soak: as-root system-test
 	@$(MAKE) --no-print-directory $(VENV)/.ready
 	$(BIN)/python -m pytest -m soak -n $(JOBS) --dist loadgroup --timeout 3600 $(ARGS)
 

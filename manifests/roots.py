@@ -17,10 +17,11 @@ from typing import Final
 from manifests.caps import MAX_CHAIN, MAX_CHAIN_BYTES
 from manifests.digest import Digest, sha256_of
 from manifests.documents import ReleaseDocument, RootDocument, read_release, read_root
-from manifests.errors import ForeignRoot, MalformedManifest, Unsigned
+from manifests.errors import ForeignRoot, MalformedManifest, TrustError, Unsigned, WireError
 
 _WALKS: Final = 4
 """Walks that are remembered, since all bundles of a backlog carry the same chain."""
+_EXPORT: Final = "have the outside export its root (`sluice trust export FILE`), and carry that"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,11 @@ def _walk(trusted: tuple[bytes, ...], chain: tuple[bytes, ...]) -> TrustedRoot:
             roots.append(_next_root(roots[-1], root))
         elif root.version >= first and root.payload != roots[root.version - first].payload:
             # Equal content may have gathered further signatures; ours stays.
+            if root.stream != roots[0].stream:
+                raise ForeignRoot(
+                    f"it is of the stream {root.stream}; this inbox is for {roots[0].stream}",
+                    remedy="see that the carrier of each stream fills an inbox of its own",
+                )
             raise ForeignRoot(
                 f"root version {root.version} is not the trusted one "
                 f"(pinned: {roots[0].fingerprint})",
@@ -139,15 +145,20 @@ def verify_release(trusted: TrustedRoot, document: bytes, manifest: bytes) -> Re
     return Release(release.role, release.version, release.expires, release.manifest, signers)
 
 
-def read_pinned(data: bytes) -> RootDocument:
+def read_pinned(data: bytes, *, where: str = "pinned root") -> RootDocument:
     """The root document that a person pinned; it must be signed to its own threshold.
 
     Signatures by keys of the version before, which is not at hand, are allowed.
+    ``where`` names its file in errors.
 
     Raises `Unsigned`, `MalformedManifest`, `NotCanonical`.
     """
-    root = read_root(data, where="pinned root")
-    _signers((root,), "root", root, where="pinned root", unknown=True)
+    try:
+        root = read_root(data, where=where)
+        _signers((root,), "root", root, where=where, unknown=True)
+    except (TrustError, WireError) as error:
+        error.remedy = _EXPORT
+        raise
     return root
 
 

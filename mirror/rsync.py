@@ -334,7 +334,7 @@ class Rsync:
             )
         if _NO_FOLDER.search(said):
             return errors.UpstreamRefused(
-                f"the module has no such folder: {first}",
+                f"there is no such folder: {first}",
                 where=where,
                 remedy="check the path in `upstream`",
             )

@@ -37,6 +37,7 @@ _LINE_LIMIT = 1 << 20
 _SETTLED = 10.0
 _LONGEST_PAUSE = 30.0
 _START_SECONDS = 60.0
+_HIGHER = "this account may not use that port (below 1024 only root may): choose a higher one"
 
 OnMiss = Callable[[Sequence[tuple[Miss, int]]], None]
 
@@ -329,7 +330,9 @@ def _listen(wanted: tuple[str, int], count: int) -> list[socket.socket]:
             listener.close()
         raise ConfigError(
             f"cannot listen on {host}:{port}: {error.strerror or error}",
-            remedy="choose another `serve: listen:` or stop what listens there (`ss -ltnp`)",
+            remedy=_HIGHER
+            if isinstance(error, PermissionError)
+            else "choose another `serve: listen:` or stop what listens there (`ss -ltnp`)",
         ) from error
     return listeners
 

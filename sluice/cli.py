@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import pwd
+import re
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
@@ -77,7 +80,10 @@ class _Parser(argparse.ArgumentParser):
     """argparse, with our way to report a mistake."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message, where=self.prog, remedy=f"see: {self.prog} --help")
+        remedy = f"see: {self.prog} --help"
+        if re.match(r"unrecognized arguments: (-z|--zone)\b", message):
+            remedy = "-z stands before the command: sluice -z DIR COMMAND"
+        raise UsageError(message, where=self.prog, remedy=remedy)
 
 
 def parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
@@ -98,7 +104,15 @@ def parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"sluice {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    called = _called(words or ())
+    called, stray = _called(words or ())
+    if stray:
+        near = get_close_matches(stray, _COMMANDS, 1)
+        raise UsageError(
+            f"there is no command {stray[:80]!r}",
+            remedy=f"did you mean `{near[0]}`? all are in: sluice --help"
+            if near
+            else "see: sluice --help",
+        )
     if called is not None:
         names = {_COMMANDS[called][0]}
     elif words is None or any(word in _COMMANDS for word in words):
@@ -113,24 +127,49 @@ def parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
     return top
 
 
-def _called(words: Sequence[str]) -> str | None:
-    """The command in ``words``: the first word that is neither an option nor its value."""
+def _called(words: Sequence[str]) -> tuple[str | None, str]:
+    """The command in ``words``: the first word that is neither an option nor its value; or that
+    word, if it is none."""
     rest = iter(words)
     for word in rest:
         if word in ("-z", "--zone"):
             next(rest, None)
+        elif word in ("-h", "--help", "--version"):
+            break
         elif not word.startswith("-"):
-            return word if word in _COMMANDS else None
-    return None
+            return (word, "") if word in _COMMANDS else (None, word)
+    return None, ""
 
 
-def _told(error: OSError) -> SluiceError:
+def _told(error: OSError, zone: Path) -> SluiceError:
     """A file that is not there or may not be touched; a traceback would say less."""
+    where = Path(os.fsdecode(error.filename)).absolute()
+    what = error.strerror or str(error)
+    if isinstance(error, FileNotFoundError) and not where.parent.exists():
+        return SluiceError(
+            "there is no such folder",
+            where=str(where.parent),
+            remedy="make it or mount it, then run the same command again",
+        )
+    if isinstance(error, PermissionError):
+        return SluiceError(what, where=str(where), remedy=_whose(where, zone.absolute()))
     return SluiceError(
-        error.strerror or str(error),
-        where=os.fsdecode(error.filename),
+        what,
+        where=str(where),
         remedy="see that it is there, mounted, and that the account of the zone may use it",
     )
+
+
+def _whose(path: Path, zone: Path) -> str:
+    """Which account may use ``path``: mostly somebody else's call, or root's earlier one."""
+    here = next(one for one in (path, *path.parents) if os.access(one, os.F_OK))
+    try:
+        owner, me = here.owner(), pwd.getpwuid(os.geteuid()).pw_name
+        if (zone == here or zone in here.parents) and zone.owner() == me:
+            return f"this belongs to {owner}, the zone to {me}; as root: chown -R {me} {zone}"
+    except (OSError, KeyError):
+        return "call this as the account that owns the zone"
+    return f"this is {me}, and {here} belongs to {owner}: let it in, or call this as that account"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -148,6 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _obey(words: Sequence[str]) -> int:
     stopping.heed()
+    options: argparse.Namespace | None = None
     try:
         try:
             options = parser(words).parse_args(words)
@@ -160,7 +200,7 @@ def _obey(words: Sequence[str]) -> int:
             stopping.check()  # what unwinding itself broke is no failure either
             if not (isinstance(error, OSError) and error.filename):
                 raise
-            report(_told(error))
+            report(_told(error, options.zone if options else Path()))
             return 1
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)

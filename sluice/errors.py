@@ -14,7 +14,7 @@ def report(error: SluiceError, *, about: str = "") -> None:
     After a wish to stop that is raised instead: what it interrupted is no failure.
     """
     stopping.check()
-    prefix = f"sluice: {about}: " if about else "sluice: "
+    prefix = f"sluice: {about}: " if about and about != error.where else "sluice: "
     held = "HELD: " if error.exit_code == 3 else ""
     lines = [f"{prefix}{held}{error}"]
     if error.remedy:

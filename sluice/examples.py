@@ -89,9 +89,9 @@ def _explain_one(
 ) -> None:
     if text and not parser.description:
         parser.description = textwrap.fill(f"{text[:1].upper()}{text[1:]}.", _WIDTH)
+    paragraphs = [textwrap.fill(parser.epilog, _WIDTH)] if parser.epilog else []
     if examples:
-        paragraphs = [textwrap.fill(parser.epilog, _WIDTH)] if parser.epilog else []
         title = "examples:" if len(examples) > 1 else "example:"
         paragraphs.append("\n".join([title, *(f"  {line}" for line in examples)]))
-        parser.epilog = "\n\n".join(paragraphs)
+    parser.epilog = "\n\n".join(paragraphs) or None
     parser.formatter_class = argparse.RawDescriptionHelpFormatter

@@ -5,32 +5,18 @@ from __future__ import annotations
 import time
 
 from cds.base import Inlet
-from manifests.errors import ConfigError
 from manifests.zone import InsideStream
 from sluice import stopping
 from sluice.context import Context
 from sluice.fulfilled import strike_off
+from sluice.pinned import pinned_root
 from sluice.wiring import InsideChecks, offer_keys
 from transfer.arrivals import Progress, Report, Verdict
 from transfer.publish import Judges
 from transfer.receive import receive
 
-_MAX_ROOT = 1 << 20
 _LONGEST_SETTLING = 60.0
 """Seconds that one look waits for half-written files before it goes on without them."""
-
-
-def pinned_root(stream: InsideStream) -> bytes:
-    """The root of trust that a person pinned. Raises ConfigError."""
-    try:
-        with stream.root.open("rb") as file:
-            return file.read(_MAX_ROOT)
-    except OSError as error:
-        raise ConfigError(
-            f"the pinned root of trust cannot be read: {error.strerror}",
-            where=str(stream.root),
-            remedy="put the outside's exported root back there",
-        ) from error
 
 
 def receive_stream(

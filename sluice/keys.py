@@ -136,7 +136,11 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as source:
             data = source.read(_MAX_KEY_FILE + 1)
     except OSError as err:
-        raise ConfigError(f"cannot be read: {err.strerror}", where=str(path)) from err
+        raise ConfigError(
+            f"cannot be read: {err.strerror}",
+            where=str(path),
+            remedy="call this as the account that owns the zone; if it is lost, restore a backup",
+        ) from err
     if len(data) > _MAX_KEY_FILE:
         raise ConfigError("too large for a key file", where=str(path))
     return data

@@ -107,7 +107,11 @@ def _find(tx: ReadTransaction, stream: str, sequence: int, epoch: int | None) ->
     if found:
         return max(found, key=lambda bundle: bundle.epoch)
     if not bundles:
-        raise UsageError("there is no bundle yet", where=stream)
+        raise UsageError(
+            "there is no bundle yet",
+            where=stream,
+            remedy="outside, `pack` makes the first; inside, `receive` takes it in",
+        )
     newest = max((bundle.epoch, bundle.sequence) for bundle in bundles)
     raise UsageError(
         f"there is no bundle {sequence}" + (f" of epoch {epoch}" if epoch is not None else ""),

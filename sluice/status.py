@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from manifests.documents import RootDocument
 from manifests.errors import SluiceError
 from manifests.formats.accepted import accepted
 from manifests.roots import read_pinned
@@ -22,6 +23,7 @@ from sluice.commands.trust import stream_keys
 from sluice.context import Context
 from sluice.held import all_holds, missing
 from sluice.notices.deliver import waiting
+from sluice.pinned import pinned_root
 from sluice.running.standing import standing
 from sluice.slips import confirmed
 from sluice.volumes import read_taken
@@ -182,16 +184,21 @@ def _inside_root(
     tx: ReadTransaction, stream: InsideStream, now: datetime, warnings: list[str]
 ) -> dict[str, Any] | None:
     saved = tx.trust_state(stream.name)
+    root: RootDocument | None = None
+    reached: dict[str, int] | None = None
     try:
-        if saved is None:
-            root = read_pinned(stream.root.read_bytes())
-            accepted = None
-        else:
+        root = read_pinned(pinned_root(stream))
+    except SluiceError as error:
+        warnings.append(f"{stream.name}: nothing new is accepted: {error}")
+    try:
+        if saved is not None:
             state = TrustState.from_bytes(saved)
             root = read_pinned(state.roots[-1])
-            accepted = {"epoch": state.epoch, "sequence": state.sequence}
-    except (SluiceError, OSError) as error:
+            reached = {"epoch": state.epoch, "sequence": state.sequence}
+    except SluiceError as error:
         warnings.append(f"{stream.name}: the pinned root cannot be used: {error}")
+        return None
+    if root is None:
         return None
     warnings += [f"{stream.name}: {line}" for line in expiring_soon(root, now)]
     return {
@@ -199,7 +206,7 @@ def _inside_root(
         "epoch": root.epoch,
         "expires": format_time(root.expires),
         "fingerprint": root.fingerprint,
-        "accepted": accepted,
+        "accepted": reached,
     }
 
 

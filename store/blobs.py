@@ -239,5 +239,6 @@ class LocalBlobs:
         return errors.BlobMissing(
             f"blob {digest} is not in the store",
             where=str(self._layout.root),
-            remedy="run `sluice status` to see what is missing and how it comes back",
+            remedy="`sluice verify` names all that is missing; restore it from a backup, or have it"
+            " sent again (outside: `pack --full`; in an outside zone `sync`)",
         )

@@ -25,6 +25,7 @@ from manifests.digest import Digest
 from manifests.durable import Durable, publish_file
 from manifests.errors import BlobDamaged, BlobMissing, NoSpace, StoreError, WrongVersion
 from manifests.tree import Entry, Tree, apply, encode, sizes
+from manifests.units import format_bytes
 from store.blobs import BlobBatch, BlobStore, LocalBlobs
 from store.checksums import Checksums
 from store.ledger import Ledger
@@ -220,10 +221,10 @@ class Store:
         if needed + self.reserve_free > free:
             short = needed + self.reserve_free - free
             raise NoSpace(
-                f"{what} needs {needed} bytes; {free} are free, "
-                f"of which {self.reserve_free} are reserved",
+                f"{what} needs {format_bytes(needed)}; {format_bytes(free)} are free, "
+                f"and {format_bytes(self.reserve_free)} stay reserved",
                 where=str(self.folder),
-                remedy=f"free at least {short} bytes (`sluice gc`), enlarge the disk, "
+                remedy=f"free at least {format_bytes(short)} (`sluice gc`), enlarge the disk, "
                 "or lower reserve_free",
             )
 

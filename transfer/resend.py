@@ -51,7 +51,9 @@ def sent_bundle(
     """
     bundles = [bundle for bundle in tx.bundles(stream) if bundle.released is not None]
     if not bundles:
-        raise UsageError("nothing was released yet", where=stream)
+        raise UsageError(
+            "nothing was released yet", where=stream, remedy="`sync`, `pack`, and then `send`"
+        )
     wanted = bundles[0].epoch if epoch is None else epoch
     found = next((b for b in bundles if (b.epoch, b.sequence) == (wanted, sequence)), None)
     if found is None:

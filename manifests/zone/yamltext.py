@@ -52,6 +52,10 @@ def compose(text: str) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         reason = error.problem or error.context or "not readable"
+        begun = error.context_mark
+        if begun is not None and mark is not None and begun.line != mark.line:
+            # An unclosed bracket or quote is noticed only where something else begins.
+            reason = f"{reason}, {error.context} that begins in line {begun.line + 1}"
         raise ConfigError(
             f"this is not YAML: {reason}",
             where=place(mark.line + 1) if mark else FILE_NAME,

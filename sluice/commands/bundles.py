@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from manifests.errors import HeldError, SluiceError, UsageError
+from manifests.state import format_time
 from manifests.units import format_bytes
 from manifests.zone import OutsideStream, OutsideZone
 from sluice.beating import make_heartbeat
@@ -244,7 +245,7 @@ def release_draft(options: argparse.Namespace) -> int:
     if options.draft is None:
         if options.reject:
             raise UsageError("which draft?", remedy="see: sluice release")
-        rows = [(draft.stream, draft.id, str(draft.created)) for draft in drafts]
+        rows = [(draft.stream, draft.id, format_time(draft.created)) for draft in drafts]
         print(table([("stream", "draft", "packed"), *rows]) if rows else "no draft waits")
         return 0
     wanted = [draft for draft in drafts if draft.id == options.draft]

@@ -153,13 +153,20 @@ def _tell(name: str, report: Report, inlet: Inlet, said: set[str], *, once: bool
         print(f"{name}: published {live.repository} snapshot {live.serial}")
     if report.bytes:
         print(f"{name}: {format_bytes(report.bytes)} verified")
+    remedies: list[str] = []
     for outcome in report.outcomes:
         if outcome.error is not None:
             print(f"sluice: {name}: {outcome.arrival.label}: {outcome.reason}", file=sys.stderr)
+            if outcome.error.remedy not in remedies:  # mostly the same for many parts
+                remedies.append(outcome.error.remedy)
         elif outcome.verdict is Verdict.FOREIGN and outcome.arrival.identity not in said:
             said.add(outcome.arrival.identity)
             label = outcome.arrival.label
             print(f"{name}: left alone: {label}: not a part of a bundle", file=sys.stderr)
+    for remedy in filter(None, remedies):
+        print(f"  -> {remedy}", file=sys.stderr)
+    if any(outcome.verdict is Verdict.BAD for outcome in report.outcomes):
+        print("     refused files lie in quarantine: `sluice quarantine`", file=sys.stderr)
     if report.missing:
         numbers = some([str(number) for number in report.missing])
         print(f"sluice: {name}: never arrived: bundle {numbers}", file=sys.stderr)

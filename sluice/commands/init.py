@@ -77,7 +77,7 @@ def init_inside(options: argparse.Namespace) -> int:
             where=str(options.root),
             remedy="make it with: sluice -z OUT trust export FILE",
         ) from error
-    root = read_pinned(data)
+    root = read_pinned(data, where=str(options.root))
     stream = options.stream or root.stream
     _check_name(stream)
     if stream != root.stream:

@@ -20,6 +20,7 @@ from mirror.commit import leap_serials
 from sluice.ceremonies import StreamKeys
 from sluice.context import Context
 from sluice.keys import KEY_TYPES, passphrase_from
+from sluice.pinned import pinned_root
 from sluice.text import fingerprint, table, when
 from sluice.wiring import read_key_files
 from store.signatures import read_keys
@@ -153,7 +154,7 @@ def _newest(context: Context, stream: OutsideStream | InsideStream) -> RootDocum
     with context.store.ledger.read() as tx:
         saved = tx.trust_state(stream.name)
     if saved is None:
-        return read_pinned(stream.root.read_bytes())
+        return read_pinned(pinned_root(stream))
     return read_pinned(TrustState.from_bytes(saved).roots[-1])
 
 

@@ -18,6 +18,7 @@ from sluice.health.finding import Finding, ok, problem, warning
 from sluice.health.owners import may
 from sluice.health.site import Site
 from sluice.keys import key_files, passphrase_from, read_key
+from sluice.pinned import pinned_root
 from store.seam import Seam
 
 _ROLES = ("targets", "timestamp")
@@ -85,19 +86,12 @@ _RENEW = "outside, with the root key: `sluice trust renew`; then `pack`, `send`"
 
 
 def _inside(site: Site, stream: InsideStream) -> Iterator[Finding]:
-    saved = None
+    data = pinned_root(stream)  # `receive` reads it each time, whatever the ledger remembers
     if site.store is not None:
         with site.store.ledger.read() as tx:
             saved = tx.trust_state(stream.name)
-    if saved is None:
-        try:
-            data = stream.root.read_bytes()
-        except OSError as error:
-            remedy = "have the outside export it (`sluice trust export FILE`), and put it there"
-            yield problem(stream.root, f"the pinned root cannot be read: {error.strerror}", remedy)
-            return
-    else:
-        data = TrustState.from_bytes(saved).roots[-1]
+        if saved is not None:
+            data = TrustState.from_bytes(saved).roots[-1]
     yield from judge_root(stream.name, read_pinned(data), site.now, site.days, _RENEW)
 
 

@@ -9,7 +9,6 @@ from sluice.health.finding import Finding, ok, problem
 from sluice.health.site import Site
 
 _REMEDY = "keep a copy of it, then restore a backup; see docs/operations.md, Backups"
-_SERVER = "does PostgreSQL run there? then `ledger` and `ledger_password_file` in zone.yaml"
 
 
 def ledger(site: Site) -> Iterator[Finding]:
@@ -20,7 +19,6 @@ def ledger(site: Site) -> Iterator[Finding]:
             number, _ = tx.event_head()
             tx.holds()
     except SluiceError as error:
-        remedy = _REMEDY if site.zone.ledger.url is None else _SERVER
-        yield problem(where, error.what, error.remedy or remedy)
+        yield problem(where, error.what, error.remedy or _REMEDY)
         return
     yield ok(where, f"readable and of this version; {number} events")

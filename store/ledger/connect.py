@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,6 +19,11 @@ BUSY_SECONDS = 60
 """How long a writer waits for another one."""
 WRITES = "sluice_writes"
 """The execution option of a connection that is going to write."""
+_FILE = "sqlite:///"
+_LITTLE = 1 << 20
+"""Bytes. With less than so much free, SQLite's input/output error is taken for a full disk: it
+says so when the disk has no room for its shared memory."""
+_SPACE_REMEDY = "free space on this disk or enlarge it, then run the same command again"
 
 
 def address_of(url: str | Path, password: str) -> URL:
@@ -101,20 +107,42 @@ def refuse(error: Exception, where: str) -> NoReturn:
             where=where,
             remedy="wait for it to end, then try again",
         ) from error
-    if any(words in said for words in ("disk is full", "No space left")):
-        raise NoSpace(
-            "no space left for the ledger",
-            where=where,
-            remedy="free space on this disk or enlarge it, then run the same command again",
-        ) from error
+    if any(words in said for words in ("disk is full", "No space left")) or (
+        "disk I/O error" in said and _free_beside(where) < _LITTLE
+    ):
+        raise NoSpace("no space left for the ledger", where=where, remedy=_SPACE_REMEDY) from error
     if any(words in said for words in ("malformed", "not a database", "corrupt")):
         raise LedgerDamaged(
             line, where=where, remedy="keep a copy, then restore the ledger from a backup"
         ) from error
-    remedy = ""
+    raise StoreError(
+        f"the ledger failed: {line}", where=where, remedy=_remedy(said, where)
+    ) from error
+
+
+def _remedy(said: str, where: str) -> str:
+    if not where.startswith("sqlite"):
+        return "does PostgreSQL run there? then check `ledger` and its password in zone.yaml"
+    if "readonly database" in said:
+        with suppress(OSError, KeyError):
+            path = Path(where.removeprefix(_FILE))
+            if not os.statvfs(path).f_flag & os.ST_RDONLY:
+                return (
+                    f"it belongs to {path.owner()}: call this as that account,"
+                    f" `sudo -u {path.owner()} sluice ...`"
+                )
+        return "the file system is read-only: look at the kernel log, then mount it for writing"
     if "unable to open database file" in said:
-        remedy = "check that the file is there and that this user may write in its folder"
-    raise StoreError(f"the ledger failed: {line}", where=where, remedy=remedy) from error
+        return "check that the file is there and that this user may write in its folder"
+    return "look at the kernel log and at the disk, then run the same command again"
+
+
+def _free_beside(where: str) -> int:
+    """Bytes that are free on the disk of a ledger in a file."""
+    with suppress(OSError):
+        there = os.statvfs(Path(where.removeprefix(_FILE)).parent)
+        return there.f_bavail * there.f_frsize
+    return _LITTLE
 
 
 @contextmanager

@@ -64,3 +64,23 @@ def test_sqlite_keeps_what_it_commits(tmp_path: Path) -> None:
         assert pragma("PRAGMA journal_mode").scalar() == "wal"
         assert pragma("PRAGMA synchronous").scalar() == 2  # FULL
     ledger.close()
+
+
+def test_somebody_elses_ledger_and_a_full_disk_are_told_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ledger.sqlite"
+    path.touch()
+    with pytest.raises(errors.StoreError, match="readonly") as caught:
+        connect.refuse(
+            sqlite3.OperationalError("attempt to write a readonly database"), f"sqlite:///{path}"
+        )
+    assert f"sudo -u {path.owner()} sluice" in caught.value.remedy
+    broken = sqlite3.OperationalError("disk I/O error")
+    with pytest.raises(errors.StoreError) as caught:
+        connect.refuse(broken, f"sqlite:///{path}")
+    assert "kernel log" in caught.value.remedy
+    monkeypatch.setattr(connect, "_LITTLE", 1 << 62)
+    with pytest.raises(errors.NoSpace) as caught:
+        connect.refuse(broken, f"sqlite:///{path}")
+    assert "free space" in caught.value.remedy

@@ -1,0 +1,100 @@
+"""What a tired operator is told: what is wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sluice.cli import _told
+from tests.support.drive import Upstream, pair, sluice
+
+
+def test_a_word_that_is_nearly_a_command_and_a_zone_in_the_wrong_place() -> None:
+    said = sluice("syncc", expect=2).err.splitlines()
+    assert said == [
+        "sluice: there is no command 'syncc'",
+        "  -> did you mean `sync`? all are in: sluice --help",
+    ]
+    assert "sluice -z DIR COMMAND" in sluice("status", "-z", "OUT", expect=2).err
+
+
+def test_a_bracket_that_is_never_closed_is_told_where_it_begins(tmp_path: Path) -> None:
+    upstream = Upstream(tmp_path / "vendor", {"a": b"a"})
+    out, _ = pair(tmp_path, {"tools": upstream})
+    settings = out.folder / "zone.yaml"
+    settings.write_text("zone: outside\nrepositories:\n  x: {format: files,\nstreams:\n  hq: x\n")
+    said = out.sluice("status", expect=2).err
+    assert "that begins in line 3" in said
+
+
+def test_an_inside_without_its_root_of_trust_says_so_before_anything_arrives(
+    tmp_path: Path,
+) -> None:
+    upstream = Upstream(tmp_path / "vendor", {"a": b"a"})
+    out, inside = pair(tmp_path, {"tools": upstream})
+    inside.receive(*out.cycle())
+    root = inside.folder / "trust" / "root.json"
+    good = root.read_bytes()
+    other = tmp_path / "OTHER"
+    sluice("init", "outside", other, "--stream", "other")
+    sluice("-z", other, "trust", "export", tmp_path / "other.json")
+    for bad, word in (
+        (None, "cannot be read"),
+        (b"not a root", "not JSON"),
+        ((tmp_path / "other.json").read_bytes(), "speaks for the stream other"),
+    ):
+        root.unlink(missing_ok=True)
+        if bad is not None:
+            root.write_bytes(bad)
+        done = inside.sluice("receive", "--once", expect=None)
+        first, second = done.err.splitlines()
+        assert str(root) in first and word in first and second.startswith("  -> ")
+        status = inside.status()
+        assert any(str(root) in line and word in line for line in status["warnings"])
+        assert status["streams"]["hq"]["root"] is not None, "the ledger knows one"
+        said = inside.sluice("check", "--offline", expect=3).out
+        assert f"problem keys: {root}: " in said and word in said
+    root.write_bytes(good)
+    assert inside.status()["warnings"] == []
+    done = sluice("init", "inside", tmp_path / "N", "--root", upstream.folder / "a", expect=None)
+    assert str(upstream.folder / "a") in done.err and "trust export" in done.err
+
+
+def test_a_bundle_of_another_stream_is_called_that_and_where_it_lies(tmp_path: Path) -> None:
+    upstream = Upstream(tmp_path / "vendor", {"a": b"a"})
+    _, inside = pair(tmp_path, {"tools": upstream})
+    other = tmp_path / "OTHER"
+    sluice("init", "outside", other, "--stream", "other")
+    settings = other / "zone.yaml"
+    line = f"  tools: {{format: files, upstream: 'file://{upstream.folder}'}}"
+    settings.write_text(settings.read_text().replace("repositories:", f"repositories:\n{line}", 1))
+    for word in ("sync", "pack", "send"):
+        sluice("-z", other, word)
+    for path in (other / "outbox").iterdir():
+        shutil.copy(path, inside.folder / "inbox" / path.name)
+    first, second, third = inside.sluice("receive", "--once", expect=3).err.splitlines()
+    assert "it is of the stream other; this inbox is for hq" in first
+    assert second.startswith("  -> ") and "inbox of its own" in second
+    assert "`sluice quarantine`" in third
+
+
+def test_a_missing_folder_and_a_file_of_somebody_else_are_told_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream = Upstream(tmp_path / "vendor", {"a": b"a"})
+    _, inside = pair(tmp_path, {"tools": upstream})
+    gone = tmp_path / "gone"
+    said = inside.sluice("metrics", gone / "hq.prom", expect=1).err.splitlines()
+    assert said[0] == f"sluice: {gone}: there is no such folder"
+    # Of two accounts in the right: who calls in another's zone, and whose zone root was busy in.
+    ours = tmp_path / "zone"
+    ours.mkdir()
+    theirs = ours / "blob"
+    theirs.touch()
+    refused = PermissionError(13, "Permission denied", str(theirs / ".tmp"))
+    assert "let it in, or call this as that account" in _told(refused, gone).remedy
+    os.chown(theirs, 65534, 65534)
+    assert "as root: chown -R root" in _told(refused, ours).remedy

@@ -221,7 +221,7 @@ class Store:
         if needed + self.reserve_free > free:
             short = needed + self.reserve_free - free
             raise NoSpace(
-                f"{what} needs {format_bytes(needed)}; {format_bytes(free)} are free, "
+                f"{what} needs {format_bytes(needed)} of space; {format_bytes(free)} are free, "
                 f"and {format_bytes(self.reserve_free)} stay reserved",
                 where=str(self.folder),
                 remedy=f"free at least {format_bytes(short)} (`sluice gc`), enlarge the disk, "

@@ -135,11 +135,14 @@ def _lines(ended: Ended) -> list[str]:
 
 
 def _listing(folder: Path) -> Counter[str]:
-    """How many files of which kind lie where, whatever their digests are."""
+    """How many files of which kind lie where, whatever their digests are.
+
+    The mark of a work copy that may be written is one file, made anew before the next write.
+    """
     return Counter(
         "/".join(_CHANCE.sub("*", part) for part in path.relative_to(folder).parts)
         for path in folder.rglob("*")
-        if path.is_file() and not re.search(r"\.sqlite-(wal|shm)$", path.name)
+        if path.is_file() and not re.search(r"\.sqlite-(wal|shm)$|/work/[^/]+/open$", str(path))
     )
 
 

@@ -47,4 +47,5 @@ def test_hundreds_of_bundles(tmp_path: Path, loss: float, burst: float, seed: in
     options = {"seed": seed, "full": 40, "resend": 7 * (seed % 2), "window": seed % 3}
     tally = cross(tmp_path, Link(loss, burst), 250, **options)
     assert tally.bundles == 251
-    assert tally.lost > 0
+    # One in a hundred, in bursts of four, may be none at all of the few hundred files.
+    assert tally.lost > 0 or loss < 0.05

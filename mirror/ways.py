@@ -19,6 +19,8 @@ from requests.utils import get_environ_proxies, select_proxy
 from manifests.zone.model import Connection
 
 Origin = tuple[str, str, int]
+_SYSTEMS = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
+"""Whom the machine trusts, where Debian and RHEL keep it."""
 _HOSTS = 1000
 """So many are known at a time: a list of mirrors or a redirect may name any number."""
 _KEPT = 32
@@ -80,7 +82,9 @@ class Ways(HTTPAdapter):
         for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
             if os.environ.get(name) and Path(os.environ[name]).is_file():
                 return os.environ[name]
-        return True
+        # Where a site adds its own authority; the list that comes with Python's libraries
+        # knows only the public ones, and is for a machine without any.
+        return next((path for path in _SYSTEMS if Path(path).is_file()), True)
 
     def _proxies(self, url: str) -> dict[str, str]:
         if self._connection.proxy is not None:

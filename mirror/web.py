@@ -192,7 +192,7 @@ class Web:
             )
         except urllib3.exceptions.SSLError as error:
             raise errors.UpstreamRefused(
-                f"no trust in the connection: {printable(str(error))}",
+                f"no trust in the connection: {_reason(error)}",
                 where=printable(url),
                 remedy="check `ca_file`, `client_cert` and `client_key`, and this machine's clock",
             ) from error

@@ -15,6 +15,7 @@ import pytest
 
 from manifests import errors
 from manifests.zone.model import Connection
+from mirror import ways
 from mirror.web import Web
 from tests.support import tools
 from tests.support.certs import Authority
@@ -72,7 +73,9 @@ def _login(text: str) -> str:
     return f"Basic {base64.b64encode(text.encode()).decode()}"
 
 
-def test_an_authority_of_our_own_and_a_client_certificate(tmp_path: Path) -> None:
+def test_an_authority_of_our_own_and_a_client_certificate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "www").mkdir()
     (tmp_path / "www/file").write_bytes(b"content")
     ours, other = Authority(tmp_path / "ca"), Authority(tmp_path / "other")
@@ -86,6 +89,10 @@ def test_an_authority_of_our_own_and_a_client_certificate(tmp_path: Path) -> Non
         for stranger in (Connection(retries=0), Connection(retries=0, ca_file=other.ca)):
             with pytest.raises(errors.UpstreamRefused, match=r"no trust.*certificate"):
                 got(url, stranger)
+        for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr(ways, "_SYSTEMS", (str(tmp_path / "none"), str(ours.ca)))
+        assert got(url, Connection(retries=0))[0] == 400, "the machine trusts it"
         gone = Connection(retries=0, ca_file=ours.ca, client_cert=tmp_path / "gone")
         with pytest.raises(errors.ConfigError, match="gone"):
             got(url, gone)

@@ -71,7 +71,7 @@ dist: system-demo
 	@.ci/dist $(BIN)
 
 lock:
-	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes \
+	UV_SYSTEM_CERTS=true $(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes \
 	    --no-emit-index-url --no-header --upgrade -o requirements.lock
 
 clean:

@@ -36,7 +36,11 @@ class Machine:
             "--tmpfs", "/run:rw,notmpcopyup", "--rootfs", "/:O", "/sbin/init",
         )  # fmt: skip
         # `degraded`: services of this machine that find no hardware there do not matter.
-        self.until("systemctl is-system-running --wait | grep -E 'running|degraded'")
+        try:
+            self.until("systemctl is-system-running --wait | grep -E 'running|degraded'")
+        except BaseException:
+            self.__exit__(None, None, None)  # nobody else would end it
+            raise
         return self
 
     def __exit__(

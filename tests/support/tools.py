@@ -60,7 +60,9 @@ def _search_path() -> str:
         reverse=True,
     )
     folders = [str(folder) for folder in versions]
-    return os.pathsep.join([*folders, os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+    # A virtual environment that somebody works in has programs of other versions.
+    given = [path for path in os.get_exec_path() if not Path(path, "../pyvenv.cfg").exists()]
+    return os.pathsep.join([*folders, *given, "/usr/sbin", "/sbin"])
 
 
 def need(program: str) -> str:

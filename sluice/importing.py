@@ -44,7 +44,7 @@ def receive_stream(
         context.store,
         stream,
         arrivals,
-        pinned_root=pinned_root(stream),
+        pinned_root=pinned_root(stream).data,
         judges=Judges(checks.problems, checks.signatures, checks.derive),
         now=context.now(),
         progress=progress,

@@ -187,7 +187,7 @@ def _inside_root(
     root: RootDocument | None = None
     reached: dict[str, int] | None = None
     try:
-        root = read_pinned(pinned_root(stream))
+        root = pinned_root(stream)
     except SluiceError as error:
         warnings.append(f"{stream.name}: nothing new is accepted: {error}")
     try:

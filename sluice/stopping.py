@@ -19,6 +19,8 @@ import time
 from types import FrameType
 from typing import NoReturn
 
+from manifests.errors import is_stop
+
 _PATIENCE = 1.0
 """Seconds after which a second signal ends the process at once, without clean-up."""
 
@@ -50,7 +52,7 @@ def heed() -> None:
 
 
 def _is_no_stop(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], SystemExit | KeyboardInterrupt))
+    return not (record.exc_info and is_stop(record.exc_info[1]))
 
 
 def check() -> None:
@@ -92,7 +94,7 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 def _dropped(what: sys.UnraisableHookArgs) -> None:
     """A stop that Python drops comes again in a moment, at a place where it can be raised."""
     global _missed
-    if _asked and isinstance(what.exc_value, SystemExit | KeyboardInterrupt):
+    if _asked and is_stop(what.exc_value):
         _missed = True
         # Not a threading.Thread: this may be in the middle of that module's own work.
         _thread.start_new_thread(_again, ())

@@ -9,18 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from manifests.durable import publish_file
-from manifests.errors import ConfigError, UsageError
-from manifests.roots import read_pinned
+from manifests.errors import UsageError
 from manifests.state import is_name
 from manifests.zone import FILE_NAME, ZoneKind, commented_example
 from sluice.ceremonies import StreamKeys
 from sluice.commands.trust import add_key_options, make_keys, where_root_key_lies
 from sluice.context import Context
 from sluice.keys import passphrase_from
+from sluice.pinned import root_in
 from sluice.text import fingerprint
 from store.seam import Seam
-
-_MAX_ROOT = 1 << 20
 
 
 def register(commands: Any) -> None:
@@ -68,16 +66,11 @@ def init_outside(options: argparse.Namespace) -> int:
 
 def init_inside(options: argparse.Namespace) -> int:
     folder = _fresh(options.folder)
-    try:
-        with options.root.open("rb") as file:
-            data = file.read(_MAX_ROOT)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot be read: {error.strerror}",
-            where=str(options.root),
-            remedy="make it with: sluice -z OUT trust export FILE",
-        ) from error
-    root = read_pinned(data, where=str(options.root))
+    root = root_in(
+        options.root,
+        what="cannot be read",
+        remedy="make it with: sluice -z OUT trust export FILE",
+    )
     stream = options.stream or root.stream
     _check_name(stream)
     if stream != root.stream:
@@ -89,7 +82,7 @@ def init_inside(options: argparse.Namespace) -> int:
     seam = Seam()
     for part in ("inbox", "trust"):
         seam.mkdir(folder / part)
-    publish_file(seam, folder / "trust" / "root.json", data)
+    publish_file(seam, folder / "trust" / "root.json", root.data)
     _finish(seam, folder, ZoneKind.INSIDE, stream)
     print(f"inside zone in {options.folder}, stream {stream}")
     print(f"pinned root of trust: {fingerprint(root.fingerprint)}")

@@ -154,7 +154,7 @@ def _newest(context: Context, stream: OutsideStream | InsideStream) -> RootDocum
     with context.store.ledger.read() as tx:
         saved = tx.trust_state(stream.name)
     if saved is None:
-        return read_pinned(pinned_root(stream))
+        return pinned_root(stream)
     return read_pinned(TrustState.from_bytes(saved).roots[-1])
 
 

@@ -86,13 +86,13 @@ _RENEW = "outside, with the root key: `sluice trust renew`; then `pack`, `send`"
 
 
 def _inside(site: Site, stream: InsideStream) -> Iterator[Finding]:
-    data = pinned_root(stream)  # `receive` reads it each time, whatever the ledger remembers
+    root = pinned_root(stream)  # `receive` reads it each time, whatever the ledger remembers
     if site.store is not None:
         with site.store.ledger.read() as tx:
             saved = tx.trust_state(stream.name)
         if saved is not None:
-            data = TrustState.from_bytes(saved).roots[-1]
-    yield from judge_root(stream.name, read_pinned(data), site.now, site.days, _RENEW)
+            root = read_pinned(TrustState.from_bytes(saved).roots[-1])
+    yield from judge_root(stream.name, root, site.now, site.days, _RENEW)
 
 
 def judge_root(

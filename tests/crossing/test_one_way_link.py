@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 
 from tests.crossing.test_tcp_path import listen, published, send_to, zones
+from tests.support import tools
 from tests.support.drive import ROOT, environment
-from tests.support.tcp import free_port, until
+from tests.support.tcp import until
 
 NEAR, FAR = "192.0.2.1", "192.0.2.2"
 """Addresses for documentation (RFC 5737); they exist in the two namespaces only."""
@@ -157,7 +158,7 @@ def test_with_programs_that_answer_the_handshake_everything_crosses(
     far = f"{FAR}:{PORT}"
     arriving = link.start(link.within, *relay, "--from-datagrams", far, port)
     assert first_line(arriving) == "ready\n"
-    near = free_port()
+    near = tools.free_port()
     leaving = link.start(link.out, *relay, "--to-datagrams", near, far)
     assert first_line(leaving) == "ready\n"
     send_to(out, near)

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.conftest import RsyncdFactory
+from tests.support import tools
 from tests.support.drive import Inside, Outside, Upstream, noise, pair, read_folder
 from tests.support.forker import Forker
 from tests.support.hostile import HostileServer, document
@@ -22,7 +23,7 @@ from tests.support.images import Layout
 from tests.support.mavenweb import MavenWeb
 from tests.support.registry import Registry
 from tests.support.stops import CODES, Sweep
-from tests.support.tcp import free_port, landed, listener, until
+from tests.support.tcp import landed, listener, until
 from tests.support.yumrepo import YumRepo
 
 POM = b"""<project><modelVersion>4.0.0</modelVersion>
@@ -88,7 +89,7 @@ class Sites:
 
     def send_by_tcp(self) -> Sweep:
         out, _ = self._packed()
-        inbox, port = self._folder / "landed", free_port()
+        inbox, port = self._folder / "landed", tools.free_port()
         out.streams["hq"] = {"carrier": "tcp", "to": f"127.0.0.1:{port}", "part_size": "128KiB"}
         out.configure()
         parts = len(read_folder(out.folder / "spool"))

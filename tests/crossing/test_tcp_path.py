@@ -14,9 +14,10 @@ from typing import Any
 
 import yaml
 
+from tests.support import tools
 from tests.support.certs import Authority
 from tests.support.drive import Inside, Outside, Upstream, noise
-from tests.support.tcp import OneWay, RelayProcess, free_port, push, until
+from tests.support.tcp import OneWay, RelayProcess, push, until
 
 FILES = {"readme.txt": b"read me", "iso/disc.iso": noise(1, 3_000_000), "empty": b""}
 
@@ -121,7 +122,7 @@ def test_the_relay_is_killed_and_started_again_in_the_middle(tmp_path: Path) -> 
     upstream, out, inside = zones(tmp_path, 1, part_size="128KiB", rate="12Mbit")
     out.sluice("sync")
     out.sluice("pack")
-    with receiving(inside) as (_, port), RelayProcess(free_port(), port) as relay:
+    with receiving(inside) as (_, port), RelayProcess(tools.free_port(), port) as relay:
         send_to(out, relay.port)
         sender = out.start("send")
         for _ in range(3):
@@ -139,7 +140,7 @@ def test_the_relay_is_killed_and_started_again_in_the_middle(tmp_path: Path) -> 
 
 
 def test_nobody_there_fails_in_time_and_the_next_call_goes_on(tmp_path: Path) -> None:
-    upstream, out, inside = zones(tmp_path, free_port(), timeout="300ms")
+    upstream, out, inside = zones(tmp_path, tools.free_port(), timeout="300ms")
     out.sluice("sync")
     out.sluice("pack")
     failed = out.sluice("send", expect=1)

@@ -12,7 +12,26 @@ from typing import Self
 from tests.support import tools
 
 
-class Daemon:
+class Started:
+    """What runs while a context is open."""
+
+    def start(self) -> None:
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class Daemon(Started):
     """A program that serves while the context is open. ``NAME`` is in its folder's name."""
 
     NAME = ""
@@ -48,12 +67,3 @@ class Daemon:
         """End it; connections that are open break off."""
         tools.stop(self._process)
         shutil.rmtree(self._home, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.stop()

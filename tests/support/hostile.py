@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Self
+
+from tests.support.daemon import Started
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _part(body: bytes, wanted: str, headers: Mapping[str, str]) -> Reply:
     return Reply(206, body[start : end + 1], dict(headers) | place)
 
 
-class HostileServer:
+class HostileServer(Started):
     """``put`` what each path shall answer; ``requests`` tells who asked. A context manager."""
 
     def __init__(self) -> None:
@@ -167,15 +167,6 @@ class HostileServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(60)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 class _Server(ThreadingHTTPServer):

@@ -9,13 +9,12 @@ import signal
 import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import psycopg
 from psycopg import sql
 
 from tests.support import tools
+from tests.support.daemon import Started
 
 SETTINGS = {
     # Nothing here has to survive a power cut.
@@ -31,7 +30,7 @@ SETTINGS = {
 }
 
 
-class Postgres:
+class Postgres(Started):
     """A cluster of its own on a free loopback port while the context is open.
 
     The server refuses to run as root; then it runs as the system's ``postgres``.
@@ -114,12 +113,3 @@ class Postgres:
         words = f"host=127.0.0.1 port={self.port} user=sluice dbname=postgres"
         with psycopg.connect(words, autocommit=True) as connection:
             connection.execute(statement)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.stop()

@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from manifests.digest import Digest
 from manifests.state import Snapshot
@@ -18,6 +16,7 @@ from repo_server import Limits, Miss, Server, Settings
 from store.records import Publication, StoredSnapshot
 from store.store import KeptTree, Store
 from tests.support.certs import Pair
+from tests.support.daemon import Started
 
 STREAM = "hq"
 
@@ -110,7 +109,7 @@ def eventually(check: Callable[[], bool], seconds: float = 60.0) -> None:
             time.sleep(0.02)
 
 
-class Serving:
+class Serving(Started):
     """The real server with its worker processes, run by a thread of the test."""
 
     def __init__(
@@ -185,12 +184,3 @@ class Serving:
     def _on_miss(self, rows: Sequence[tuple[Miss, int]]) -> None:
         for miss, count in rows:
             self.misses += [miss] * count
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.stop()

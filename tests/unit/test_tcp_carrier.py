@@ -24,11 +24,11 @@ from cds.tcp.landing import INCOMING
 from cds.tcp.sender import Pace
 from manifests import errors
 from manifests.zone import TcpSending, Tls
+from tests.support import tools
 from tests.support.certs import Authority, Pair
 from tests.support.tcp import (
     OneWay,
     decode,
-    free_port,
     landed,
     listener,
     part_frames,
@@ -622,7 +622,7 @@ def test_nobody_listens_is_said_within_the_time_out(tmp_path: Path) -> None:
     started = time.monotonic()
     with (
         pytest.raises(errors.CarrierError, match="nobody takes"),
-        outlet(("127.0.0.1", free_port()), timeout=0.3) as outside,
+        outlet(("127.0.0.1", tools.free_port()), timeout=0.3) as outside,
     ):
         outside.offer("one", part)
     assert time.monotonic() - started < 30

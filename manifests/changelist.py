@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import BinaryIO, Final, Literal, NamedTuple, cast
 
-from manifests import canonical
+from manifests import canonical, jsontext
 from manifests.canonical import Record
 from manifests.digest import Digest
 from manifests.errors import MalformedManifest
@@ -216,8 +216,8 @@ class ChangeList:
 
     def _json(self, line: bytes) -> object:
         try:
-            return cast(object, json.loads(line))
-        except (ValueError, RecursionError) as error:
+            return cast(object, jsontext.loads(line))
+        except ValueError as error:
             raise self._bad("a line that is not JSON") from error
 
     def _bad(self, what: str) -> MalformedManifest:

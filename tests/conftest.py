@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from hypothesis.internal.conjecture.providers import Constants, HypothesisProvider
 from xdist.remote import Producer
 
 from tests.support import samples
@@ -28,6 +29,12 @@ from tests.support.yumrepo import YumRepo
 # The same examples on every machine and no verdict by the clock: a failure is a failure.
 settings.register_profile("sluice", derandomize=True, deadline=None)
 settings.load_profile("sluice")
+# Hypothesis also draws the constants that stand in the modules loaded so far. Which these are
+# depends on the tests that this process ran before, and so did the examples.
+assert "_local_constants" in vars(HypothesisProvider), "this Hypothesis names it otherwise"
+HypothesisProvider._local_constants = Constants()  # type: ignore[assignment]
+# Other examples in each run, and many: `make soak`.
+settings.register_profile("soak", derandomize=False, deadline=None, max_examples=3000)
 # For the Maven that Sluice runs itself.
 os.environ.setdefault("MAVEN_OPTS", QUICK_START)
 

@@ -7,10 +7,10 @@ knows what the outside knew, and reports it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from manifests import jsontext
 from manifests.errors import MalformedIndex
 from manifests.formats.base import EXCEPTIONS, Problem, Severity, TreeView
 from manifests.formats.bounded import read_small
@@ -25,8 +25,8 @@ def accepted(view: TreeView) -> dict[str, str]:
     with view.open(EXCEPTIONS) as file:
         data = read_small(file, MAX_BYTES, EXCEPTIONS)
     try:
-        rows = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        rows = jsontext.loads(data)
+    except ValueError as error:
         raise MalformedIndex("not JSON", where=EXCEPTIONS) from error
     if not isinstance(rows, list):
         raise MalformedIndex("not a JSON list", where=EXCEPTIONS)

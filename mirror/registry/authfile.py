@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from manifests import errors
+from manifests import errors, jsontext
 
 _MAX_BYTES = 1 << 20
 
@@ -61,8 +60,8 @@ def read_auth_file(path: Path, host: str) -> Logins:
             remedy=f"make it with: podman login --authfile {path} {host}",
         ) from error
     try:
-        found = json.loads(data) if len(data) <= _MAX_BYTES else None
-    except (ValueError, RecursionError) as error:
+        found = jsontext.loads(data) if len(data) <= _MAX_BYTES else None
+    except ValueError as error:
         raise _bad(path, "it is not JSON") from error
     if not isinstance(found, dict) or not isinstance(found.get("auths", {}), dict):
         raise _bad(path, "it is not of the form {auths: {HOST: ...}}")

@@ -8,7 +8,6 @@ registry no longer takes them, so that a download of hours goes on where it stoo
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 import time
@@ -16,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode, urlsplit
 
-from manifests import errors
+from manifests import errors, jsontext
 from manifests.zone.model import Connection
 from mirror.registry.authfile import Login, Logins
 from mirror.registry.challenge import Challenge, challenges
@@ -171,8 +170,8 @@ def _parsed(answer: Answer, realm: str) -> Mapping[str, object]:
         if len(data) > _MAX_ANSWER:
             break
     try:
-        found = json.loads(data) if len(data) <= _MAX_ANSWER else None
-    except (ValueError, RecursionError):
+        found = jsontext.loads(data) if len(data) <= _MAX_ANSWER else None
+    except ValueError:
         found = None
     if not isinstance(found, dict):
         raise errors.UpstreamRefused(

@@ -7,14 +7,14 @@ refused, such as a name that stands twice, or a document that is manifest and in
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn, cast
 
+from manifests import jsontext
 from manifests.errors import MalformedIndex, OversizedIndex
 from manifests.formats.bounded import read_small
 from manifests.formats.oci import media
@@ -153,13 +153,8 @@ def parse(data: bytes, where: str, announced: str = "") -> Document:
 def load(data: bytes, where: str) -> object:
     """JSON (RFC 8259) in UTF-8; every name once, no numbers but integers in manifests' range."""
     try:
-        return json.loads(
-            data.decode("utf-8"),
-            object_pairs_hook=_once,
-            parse_constant=_no_constant,
-            parse_int=_integer,
-        )
-    except (ValueError, RecursionError) as error:
+        return cast(object, jsontext.loads(data, objects=_once, integers=_integer))
+    except ValueError as error:
         detail = shown(str(error)) if isinstance(error, _Twice) else "not JSON"
         raise MalformedIndex(detail, where=where) from error
 
@@ -177,10 +172,6 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
                 raise _Twice(f"JSON with the name {name[:60]!r} twice")
             seen.add(name)
     return found
-
-
-def _no_constant(text: str) -> NoReturn:
-    raise ValueError(text)
 
 
 def _integer(text: str) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
+from manifests import jsontext
 from manifests.errors import ConfigError, MalformedIndex
 from manifests.formats import autoindex
 from manifests.formats.base import (
@@ -207,8 +207,8 @@ class YumCrawl:
         with body.open() as file:
             data = read_small(file, _SMALL, where)
         try:
-            listed = json.loads(data)
-        except (ValueError, RecursionError):
+            listed = jsontext.loads(data)
+        except ValueError:
             return  # nobody promised this file; some servers answer with a page instead
         try:
             rows = listed["data"]

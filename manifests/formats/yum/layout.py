@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from manifests import jsontext
 from manifests.errors import MalformedIndex
 from manifests.formats.base import FACTS, TreeView
 from manifests.formats.bounded import read_small
@@ -37,8 +38,8 @@ def is_derived(view: TreeView) -> bool:
     with view.open(FACTS) as file:
         data = read_small(file, 1 << 16, FACTS)
     try:
-        facts = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        facts = jsontext.loads(data)
+    except ValueError as error:
         raise MalformedIndex("not JSON", where=FACTS) from error
     if not isinstance(facts, dict) or facts.get("metadata", "verbatim") not in (
         "derived",

@@ -13,6 +13,7 @@ from manifests.formats.base import Problem, Spec
 from manifests.tree import PRIVATE, Entry, diff
 from manifests.zone import model as zone
 from mirror.checking import Checker, signature_error, signature_problems
+from mirror.gaps import there_again, without
 from mirror.report import SHOWN, is_index, named, required
 from mirror.settings import Settings
 from mirror.source import Gathered, Plan, Source
@@ -48,6 +49,8 @@ class Built:
     problems: tuple[Problem, ...]
     counts: Counts
     attempts: int
+    returned: tuple[str, ...] = ()
+    """Accepted files that are there again, and required from now on."""
 
 
 class Attempts:
@@ -103,6 +106,7 @@ class Attempts:
         self, source: Source, wrong: list[str], attempt: int, *, last: bool
     ) -> Built | list[str] | None:
         """One attempt. A list names what was wrong; on the last one that is an error."""
+        self._settings.named.clear()
         with self._store.blobs.batch() as batch:
             try:
                 gathered = source.gather(batch, wrong, self._guard)
@@ -129,7 +133,11 @@ class Attempts:
         found = required(problems)
         if not found and not required(signed) and gathered.confirm():
             counts = self._compare(tree, gathered.expected)
-            return Built(tree, gathered, (*problems, *signed), counts, attempt)
+            back = there_again(self._store, self._settings, tree)
+            if back:
+                tree = without(self._store, self._settings, tree, back)
+            returned = tuple(row.path for row in back)
+            return Built(tree, gathered, (*problems, *signed), counts, attempt, returned)
         if last:
             self._refuse(found, required(signed))
         return [problem.path for problem in [*found, *required(signed)]] or ["*"]

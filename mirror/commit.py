@@ -12,6 +12,7 @@ from manifests.provenance import Origin
 from manifests.state import Snapshot, format_time, parse_time
 from manifests.zone import model as zone
 from mirror.attempts import Built
+from mirror.gaps import no_exception
 from mirror.report import printable
 from mirror.settings import Settings
 from store.adopted import settle_adopted
@@ -63,7 +64,7 @@ class Committer:
     ) -> None:
         self._store = store
         self._repository = repository
-        self._name = repository.name
+        self._name = self.name = repository.name
         self._actor = actor
         self._now = now
 
@@ -87,8 +88,11 @@ class Committer:
     def _signed_key(self) -> str:
         return _meta_key("signed", self._name)
 
-    def accept(self, paths: Sequence[str], reason: str) -> None:
-        """Record that a person accepted files as missing. Raises UsageError."""
+    def to_accept(self, paths: Sequence[str], reason: str) -> list[AcceptedMissing]:
+        """What is to be recorded of files that a person accepts as missing, if they are.
+
+        Nothing of those that are recorded already. Raises UsageError.
+        """
         for path in paths:
             if not path or len(path) > _MAX_ACCEPTED or printable(path, _MAX_ACCEPTED) != path:
                 raise errors.UsageError(
@@ -96,14 +100,33 @@ class Committer:
                     where=self._name,
                     remedy="copy the path as `sluice status` shows it",
                 )
+        known = {row.path for row in self.exceptions()}
+        by, at = self._actor or self._store.ledger.actor, self._now()
+        new = [path for path in dict.fromkeys(paths) if path not in known]
+        return [AcceptedMissing(self._name, path, reason, by, at) for path in new]
+
+    def accept(self, rows: Sequence[AcceptedMissing]) -> None:
+        """Record that a person accepted files as missing."""
+        if not rows:
+            return
         with self._store.ledger.write(self._actor) as tx:
-            known = {row.path for row in tx.exceptions(self._name)}
+            for row in rows:
+                tx.event(
+                    "sync.missing-accepted",
+                    repository=self._name,
+                    path=row.path,
+                    reason=row.reason,
+                )
+                tx.accept_missing(self._name, row.path, row.reason, row.by, row.at)
+
+    def require_again(self, paths: Sequence[str]) -> None:
+        """Take back that files were accepted as missing. Raises UsageError."""
+        with self._store.ledger.write(self._actor) as tx:
             for path in paths:
-                if path not in known:
-                    event = tx.event(
-                        "sync.missing-accepted", repository=self._name, path=path, reason=reason
-                    )
-                    tx.accept_missing(self._name, path, reason, event.actor, self._now())
+                known = tx.exceptions(self._name)
+                if not tx.drop_exception(self._name, path):
+                    raise no_exception(path, known)
+                tx.event("sync.missing-withdrawn", repository=self._name, path=path)
 
     def hold(self, error: errors.SluiceError, kind: str, detail: dict[str, object]) -> None:
         """Remember why the sync could not end. Says so on ``error`` if even that fails."""
@@ -204,6 +227,9 @@ class Committer:
         if built is None:
             return
         tx.set_validators(self._name, built.gathered.validators)
+        for path in built.returned:
+            tx.drop_exception(self._name, path)
+            tx.event("sync.missing-returned", repository=self._name, path=path)
         if settings.keys.digest and self._repository.signers.check_packages:
             tx.set_meta(self._signed_key, f"{built.tree.digest} {settings.keys.digest}")
 

@@ -91,7 +91,7 @@ class CrawlSource:
         transport: Transport,
         *,
         previous: Digest | None,
-        accepted: frozenset[str],
+        accepted: Callable[[str], bool],
         progress: Progress,
         clean: Callable[[], None],
     ) -> None:
@@ -120,9 +120,7 @@ class CrawlSource:
         self._fetch(run, iter(run.later))
         if run.refused is not None and not run.answered and not any(run.entries.values()):
             raise run.refused  # an upstream that gives nothing is no empty repository
-        unexpected = [
-            error for wanted, error in run.mismatches if wanted.path not in self._accepted
-        ]
+        unexpected = [error for wanted, error in run.mismatches if not self._accepted(wanted.path)]
         if unexpected:
             if len(unexpected) > 1:
                 unexpected[0].add_note(f"{len(unexpected)} files differ from their promises")

@@ -116,7 +116,7 @@ def _crawled(
         lambda view: format_named(repository.format).crawl(spec, view),
         transport,
         previous=None if previous is None else previous.snapshot.tree,
-        accepted=frozenset(row.path for row in settings.exceptions),
+        accepted=settings.excuses,
         progress=progress,
         clean=lambda: shutil.rmtree(folder, ignore_errors=True),
     )

@@ -41,7 +41,8 @@ class SyncReport:
 
     ``snapshot`` is None when nothing changed (or in a dry run). The counts compare with
     the newest snapshot before; in a dry run they are the upstream's own announcement.
-    ``problems`` are all advice: what is required holds the sync instead.
+    ``problems`` are all advice: what is required holds the sync instead. ``returned`` are
+    files that were accepted as missing and are there again.
     """
 
     repository: str
@@ -53,6 +54,7 @@ class SyncReport:
     bytes_downloaded: int = 0
     attempts: int = 1
     problems: tuple[Problem, ...] = ()
+    returned: tuple[str, ...] = ()
     dry_run: bool = False
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from manifests import canonical
 from manifests.formats.base import EXCEPTIONS, Problem, Severity, Spec
@@ -32,6 +32,15 @@ def spec_of(repository: zone.Repository) -> Spec:
     )
 
 
+def exceptions_file(exceptions: Sequence[AcceptedMissing]) -> bytes:
+    """``.sluice/exceptions.json``; see ``manifests.formats.accepted``."""
+    rows = [
+        {"path": row.path, "reason": row.reason, "by": row.by, "at": format_time(row.at)}
+        for row in exceptions
+    ]
+    return f"{json.dumps(rows, ensure_ascii=False, indent=1, sort_keys=True)}\n".encode()
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything but the upstream's bytes that decides what a tree looks like."""
@@ -41,6 +50,8 @@ class Settings:
     exceptions: tuple[AcceptedMissing, ...]
     fingerprint: str
     """Changes whenever the same upstream would make another tree, or another verdict."""
+    named: set[str] = field(default_factory=set, compare=False)
+    """Paths that this sync found missing or wrong, accepted or not."""
 
     @classmethod
     def of(
@@ -66,17 +77,20 @@ class Settings:
         """Our own files of the tree: exceptions and keys."""
         files = list(self.keys.files)
         if self.exceptions:
-            rows = [
-                {"path": row.path, "reason": row.reason, "by": row.by, "at": format_time(row.at)}
-                for row in self.exceptions
-            ]
-            text = json.dumps(rows, ensure_ascii=False, indent=1, sort_keys=True)
-            files.append((EXCEPTIONS, f"{text}\n".encode()))
+            files.append((EXCEPTIONS, exceptions_file(self.exceptions)))
         return files
 
+    def excuses(self, path: str) -> bool:
+        """Whether a file that is not as it was promised was accepted; it counts as named."""
+        self.named.add(path)
+        return any(row.path == path for row in self.exceptions)
+
     def weigh(self, problems: Sequence[Problem]) -> list[Problem]:
-        """``problems``, those of accepted paths as advice."""
+        """``problems``, those of accepted paths as advice; they count as named."""
         known = {row.path: row.reason for row in self.exceptions}
+        self.named.update(
+            one.path for one in problems if one.path in known or one.severity is Severity.REQUIRED
+        )
         return [
             Problem(
                 one.path,

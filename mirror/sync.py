@@ -19,9 +19,11 @@ from manifests.zone import model as zone
 from mirror.attempts import Attempts
 from mirror.checking import Checker, Confined, read_keys
 from mirror.commit import Committer
+from mirror.gaps import not_missing, slip_of_the_pen
 from mirror.open_source import open_source
 from mirror.report import Progress, Quiet, SyncReport
 from mirror.settings import Settings, spec_of
+from store.records import AcceptedMissing
 from store.store import Store
 
 ATTEMPTS = 3
@@ -60,6 +62,7 @@ def sync(
     repository: zone.Repository,
     *,
     accept_missing: Sequence[str] = (),
+    withdraw_missing: Sequence[str] = (),
     accept_removals: bool = False,
     dry_run: bool = False,
     reason: str = "",
@@ -71,12 +74,14 @@ def sync(
     """Mirror ``repository`` and make a snapshot if anything changed.
 
     ``accept_missing`` names files that are broken upstream for good, ``reason`` says why;
-    both are kept in the ledger and cross in the tree. ``accept_removals`` lets this sync
+    both are kept in the ledger and cross in the tree, until the file is there again or
+    ``withdraw_missing`` names it. ``accept_removals`` lets this sync
     drop more than ``max_removals``. ``dry_run`` only says what would happen.
 
     Raises StoreBusy when this repository is being synced already; RemovalsHeld,
     TornUpstream, BadPath, SignatureInvalid, UpstreamError, FormatError, NoSpace,
-    ConfigError, each after it was recorded as a hold (not in a dry run).
+    ConfigError, each after it was recorded as a hold (not in a dry run). UsageError, which is
+    no hold, for files to accept that are not missing, and to withdraw that were not accepted.
     """
     if not is_name(repository.name):
         raise errors.ConfigError("not a name for a repository", where=repository.name[:80])
@@ -84,14 +89,18 @@ def sync(
     committer = Committer(store, repository, actor, now)
     detail: dict[str, object] = {}
     with store.locks.named(f"sync-{name}"), store.locks.shared():
+        fresh = [] if dry_run else committer.to_accept(accept_missing, reason)
+        if withdraw_missing and not dry_run:
+            committer.require_again(withdraw_missing)
+        slips: list[errors.UsageError] = []
         try:
-            if accept_missing and not dry_run:
-                committer.accept(accept_missing, reason)
             return _sync(
                 store,
                 repository,
                 committer,
                 detail,
+                fresh,
+                slips,
                 accept_removals=accept_removals,
                 dry_run=dry_run,
                 progress=progress or Quiet(),
@@ -100,8 +109,10 @@ def sync(
         except errors.StoreBusy:
             raise
         except errors.SluiceError as error:
-            if not dry_run:
+            if not dry_run and error not in slips:
                 committer.hold(error, _kind(error), detail)
+            if slips and error not in slips:
+                raise slips[0] from error
             raise
 
 
@@ -110,6 +121,8 @@ def _sync(
     repository: zone.Repository,
     committer: Committer,
     detail: dict[str, object],
+    fresh: Sequence[AcceptedMissing],
+    slips: list[errors.UsageError],
     *,
     accept_removals: bool,
     dry_run: bool,
@@ -119,7 +132,8 @@ def _sync(
     name = repository.name
     format_named(repository.format)
     keys = read_keys(repository.signers)
-    settings = Settings.of(repository, committer.previous(), keys, committer.exceptions())
+    exceptions = sorted([*committer.exceptions(), *fresh], key=lambda row: row.path)
+    settings = Settings.of(repository, committer.previous(), keys, exceptions)
     with open_source(store, repository, settings, progress, tools.pause) as source:
         if dry_run:
             with store.blobs.batch() as batch:
@@ -143,7 +157,17 @@ def _sync(
             most=tools.attempts,
             detail=detail,
         )
-        built = attempts.run(source, committer.verified(keys.digest))
+        try:
+            built = attempts.run(source, committer.verified(keys.digest))
+        except errors.SluiceError as error:
+            if fresh and not settings.named:
+                error.remedy += "; then give --accept-missing again, it was not recorded"
+            elif fresh:
+                slips += _accept(committer, settings, fresh)
+            raise
+        slips += _accept(committer, settings, fresh)
+        if slips:
+            raise slips[0]
         if built is None:
             committer.unchanged(None, settings)
             return SyncReport(name)
@@ -164,7 +188,17 @@ def _sync(
         bytes_downloaded=built.gathered.downloaded,
         attempts=built.attempts,
         problems=built.problems,
+        returned=built.returned,
     )
+
+
+def _accept(
+    committer: Committer, settings: Settings, fresh: Sequence[AcceptedMissing]
+) -> list[errors.UsageError]:
+    """Record what this sync found missing; the error for what it did not, if any."""
+    wrong = not_missing(settings, [row.path for row in fresh])
+    committer.accept([row for row in fresh if row.path not in wrong])
+    return [slip_of_the_pen(settings, wrong, committer.name)] if wrong else []
 
 
 def _kind(error: errors.SluiceError) -> str:

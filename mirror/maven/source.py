@@ -235,7 +235,7 @@ class MavenSource:
             lambda view: format_named(_FORMAT).crawl(spec, view),
             self._transport,
             previous=self._known(batch, spec),
-            accepted=frozenset(row.path for row in self._settings.exceptions),
+            accepted=self._settings.excuses,
             progress=self._progress,
             clean=lambda: None,
         )

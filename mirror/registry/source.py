@@ -88,7 +88,7 @@ class RegistrySource:
             self._begin,
             transport,
             previous=None if previous is None else previous.snapshot.tree,
-            accepted=frozenset(row.path for row in settings.exceptions),
+            accepted=settings.excuses,
             progress=progress,
             clean=lambda: shutil.rmtree(folder, ignore_errors=True),
         )

@@ -29,7 +29,15 @@ def register(commands: Any) -> None:
         action="append",
         default=[],
         metavar="PATH",
-        help="this file is broken upstream for good; the inside is told (repeatable)",
+        help="this file is broken upstream for good; the inside is told. Until the file is there"
+        " again (repeatable)",
+    )
+    command.add_argument(
+        "--withdraw-missing",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="require this file again, which was accepted as missing (repeatable)",
     )
     command.add_argument("--reason", default="", metavar="TEXT", help="why, for --accept-missing")
     command.add_argument(
@@ -59,10 +67,12 @@ def sync_repositories(options: argparse.Namespace) -> int:
             where=str(context.zone.folder / "zone.yaml"),
             remedy="name repositories below `repositories:`; the file has an example",
         )
-    if options.accept_missing and len(repositories) > 1:
-        raise UsageError(
-            "--accept-missing belongs to one repository", remedy="name it: sync REPO ..."
-        )
+    for option in ("accept_missing", "withdraw_missing"):
+        if getattr(options, option) and len(repositories) > 1:
+            raise UsageError(
+                f"--{option.replace('_', '-')} belongs to one repository",
+                remedy="name it: sync REPO ...",
+            )
     worst = 0
     for repository in repositories:
         progress = Progress(repository.name, "to fetch")
@@ -71,6 +81,7 @@ def sync_repositories(options: argparse.Namespace) -> int:
                 context.store,
                 repository,
                 accept_missing=options.accept_missing,
+                withdraw_missing=options.withdraw_missing,
                 accept_removals=options.accept_removals,
                 reason=options.reason,
                 dry_run=options.dry_run,
@@ -105,6 +116,8 @@ def _tell(result: SyncReport) -> None:
             f" {format_bytes(snapshot.bytes)} ({counts};"
             f" {format_bytes(result.bytes_downloaded)} fetched)"
         )
+    for path in result.returned:
+        print(f"{name}: {path} is there again: no longer accepted as missing")
     for problem in result.problems[:_SHOWN_ADVICE]:
         print(f"{name}: note: {problem.path}: {problem.what}", file=sys.stderr)
     if len(result.problems) > _SHOWN_ADVICE:

@@ -54,6 +54,9 @@ def _print(status: dict[str, Any]) -> None:
     if len(rows) > 1:
         print()
         print(table(rows))
+    for name, repository in status["repositories"].items():
+        if repository["exceptions"]:
+            print(f"\n{name}: accepted as missing: {_first(repository['exceptions'])}")
     for hold in status["holds"]:
         print(
             f"\nHELD {hold['repository'] or hold['stream']} since {hold['since']}: {hold['reason']}"
@@ -88,6 +91,11 @@ def _print_duties(status: dict[str, Any]) -> None:
     print(duties_table(status["duties"]))
     if not status["run"]["running"]:
         print("`sluice run` is not running: none of these is done by itself")
+
+
+def _first(paths: list[str]) -> str:
+    more = len(paths) - _SHOWN
+    return ", ".join(paths[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _confirmed(stream: dict[str, Any]) -> str:

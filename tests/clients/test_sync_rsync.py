@@ -169,6 +169,32 @@ def test_a_file_broken_for_good_can_be_accepted(mirror: Mirror, vendor_repo: Yum
     assert "sync.missing-accepted" in mirror.events()
 
 
+def test_only_what_is_missing_can_be_accepted_and_be_taken_back(
+    mirror: Mirror, vendor_repo: YumRepo
+) -> None:
+    near = samples.SPARE.filename.replace("spare", "spate")
+    with pytest.raises(errors.UsageError) as caught:
+        mirror.sync(accept_missing=[near])
+    assert "nothing is missing" in caught.value.remedy
+    assert (mirror.holds(), mirror.snapshots()) == ([], [])
+    package = vendor_repo.place(samples.SPARE.filename)
+    package.unlink()
+    with pytest.raises(errors.UsageError) as caught:
+        mirror.sync(accept_missing=[near])
+    assert f"did you mean `{samples.SPARE.filename}`?" in caught.value.remedy
+    assert [kind for kind, *_ in mirror.holds()] == ["torn"]
+    # What is right of several is kept.
+    with pytest.raises(errors.UsageError):
+        mirror.sync(accept_missing=[near, samples.SPARE.filename])
+    assert mirror.sync().snapshot is not None
+    assert near.encode() not in mirror.content(".sluice/exceptions.json")
+    with pytest.raises(errors.TornUpstream):
+        mirror.sync(withdraw_missing=[samples.SPARE.filename])
+    with pytest.raises(errors.UsageError):
+        mirror.sync(withdraw_missing=[samples.SPARE.filename])
+    assert "sync.missing-withdrawn" in mirror.events()
+
+
 def test_too_many_removals_are_held_before_anything_is_deleted(
     mirror: Mirror, vendor_repo: YumRepo
 ) -> None:

@@ -117,17 +117,27 @@ def test_an_accepted_gap_crosses_and_shows(tmp_path: Path) -> None:
     upstream.remove("Packages/broken-1.0-1.noarch.rpm")
     out, inside = pair(tmp_path, {"base": upstream})
     out.repositories["base"]["format"] = "yum"
+    out.configure()
     path = "Packages/broken-1.0-1.noarch.rpm"
+    done = out.sluice("sync", "base", "--withdraw-missing", path, expect=2)
+    assert "accepted: nothing" in done.err
     out.sluice("sync", "base", "--accept-missing", path, "--reason", "vendor was told")
     assert out.status()["repositories"]["base"]["exceptions"] == [path]
     inside.receive(*out.bundle())
     live = inside.status()["repositories"]["base"]
     assert live["exceptions"] == [path]
     assert live["publication"]["serial"] == 1
-    assert "1 file accepted as missing" in inside.sluice("status").out
+    said = inside.sluice("status").out
+    assert "1 file accepted as missing" in said
+    assert f"base: accepted as missing: {path}" in said
     content = inside.content("base") or {}
     assert path not in content
     assert "Packages/here-1.0-1.noarch.rpm" in content
+    upstream.write(repo.files())
+    assert f"{path} is there again" in out.sluice("sync").out
+    inside.receive(*out.bundle())
+    assert inside.status()["repositories"]["base"]["exceptions"] == []
+    assert path in (inside.content("base") or {})
 
 
 def test_a_repository_that_is_no_longer_mirrored_stays_served(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def gather(
     source = CrawlSource(
         store, "central", lambda view: format_named("maven").crawl(spec, view), transport,
         previous=None if previous is None else previous.digest,
-        accepted=frozenset(), progress=Quiet(), clean=lambda: None,
+        accepted=lambda path: False, progress=Quiet(), clean=lambda: None,
     )  # fmt: skip
     try:
         with store.blobs.batch() as batch:

@@ -59,7 +59,7 @@ def gather(
     source = CrawlSource(
         store, "central", lambda view: format_named("maven").crawl(spec, view),
         Silent(FolderTransport(f"file://{upstream}/", tmp_path / "work"), silent),
-        previous=None, accepted=frozenset(), progress=Quiet(), clean=lambda: None,
+        previous=None, accepted=lambda path: False, progress=Quiet(), clean=lambda: None,
     )  # fmt: skip
     with store.blobs.batch() as batch:
         gathered = source.gather(batch, [], lambda plan: None)

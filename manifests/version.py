@@ -1,11 +1,7 @@
-"""Which Sluice this is."""
+"""Which Sluice this is. Every process loads it first, so it imports nothing."""
 
-from __future__ import annotations
-
-from typing import Final
-
-VERSION: Final = "0.1.0"
+VERSION = "0.1.0"
 """Semantic version of the program; wire, store, ledger and zone.yaml have their own."""
 
-WRITER: Final = f"sluice {VERSION}"
+WRITER = f"sluice {VERSION}"
 """How manifests name the program that wrote them."""

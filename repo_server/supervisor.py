@@ -277,14 +277,20 @@ class Server:
                 worker.line = None
 
 
-def serve(settings: Settings, *, on_miss: OnMiss | None = None) -> None:
+def serve(
+    settings: Settings,
+    *,
+    on_miss: OnMiss | None = None,
+    check: Callable[[], None] | None = None,
+) -> None:
     """Serve a store until SIGTERM or SIGINT; nothing in it is written. With TLS, SIGHUP reads
     the certificate again.
 
     Prints ``serving URL`` when all workers listen, then where single repositories
     have an address of their own. ``on_miss`` is called in
     this process, about once a second, with what clients asked for and did not get, and
-    how often. To be called from the main thread. Raises what ``Server.run`` raises.
+    how often. ``check`` is called when signals come here, to raise what a signal before that
+    asked for. To be called from the main thread. Raises what ``Server.run`` raises.
     """
     server = Server(settings, on_miss=on_miss)
     before = {
@@ -294,6 +300,8 @@ def serve(settings: Settings, *, on_miss: OnMiss | None = None) -> None:
     if settings.serve.tls is not None:
         before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: server.reload())
     try:
+        if check is not None:
+            check()
         server.run()
     finally:
         for number, handler in before.items():

@@ -177,18 +177,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is not None:
         return _obey(arguments)
     try:
-        code = _obey(sys.argv[1:])
-    except SystemExit as end:  # of a stop, or of --help
-        stopping.leave(end.code)
-        raise
-    stopping.leave(code)
+        try:
+            code = _obey(sys.argv[1:])
+        except SystemExit as end:  # of a stop, or of --help
+            stopping.leave(end.code)
+            raise
+        stopping.leave(code)
+    except KeyboardInterrupt:  # when the command had ended already
+        os._exit(130)
     return code
 
 
 def _obey(words: Sequence[str]) -> int:
-    stopping.heed()
     options: argparse.Namespace | None = None
     try:
+        stopping.heed()
         try:
             options = parser(words).parse_args(words)
             command: Command = options.command

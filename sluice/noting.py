@@ -86,8 +86,11 @@ class Notebook:
 
     def _run(self) -> None:
         pause = self._pause
-        while self._fresh.wait() and not self._stop.is_set():
+        while self._fresh.wait():
+            # Cleared before it is asked: `close` sets first the one, then the other.
             self._fresh.clear()
+            if self._stop.is_set():
+                return
             if self._write():
                 pause = self._pause
             else:

@@ -15,6 +15,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from types import FrameType
 from typing import NoReturn
@@ -39,13 +40,13 @@ def heed() -> None:
     """From here on SIGTERM and Ctrl-C stop the command, once more if it came before."""
     global _asked, _missed, _unraisable
     _asked, _missed = 0, False
-    with contextlib.suppress(ValueError):  # not in the main thread
+    if threading.current_thread() is threading.main_thread():  # no other may
+        if sys.unraisablehook is not _dropped:
+            _unraisable, sys.unraisablehook = sys.unraisablehook, _dropped
         signal.signal(signal.SIGTERM, _stop)
         # Who starts us in the background may have asked that Ctrl-C is not for us.
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, _stop)
-        if sys.unraisablehook is not _dropped:
-            _unraisable, sys.unraisablehook = sys.unraisablehook, _dropped
     # SQLAlchemy logs whatever passes through while it takes a connection back, also a stop.
     if logging.lastResort is not None:
         logging.lastResort.addFilter(_is_no_stop)
@@ -73,7 +74,8 @@ def leave(code: object) -> None:
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
     for number in (signal.SIGTERM, signal.SIGINT):
-        if signal.getsignal(number) is _stop:
+        # An event loop that ends leaves Python's own handler of Ctrl-C.
+        if signal.getsignal(number) in (_stop, signal.default_int_handler):
             signal.signal(number, signal.SIG_DFL)
     if _asked and code == 128 + _asked:
         os._exit(128 + _asked)

@@ -7,7 +7,6 @@ import asyncio
 from typing import Any
 
 from manifests.zone import OutsideZone
-from sluice import stopping
 from sluice.context import Context
 from sluice.running.journal import Log, Manager
 from sluice.running.loop import Runner
@@ -37,7 +36,6 @@ def run_zone(options: argparse.Namespace) -> int:
         _list(context)
         return 0
     with context.store.locks.named(LOCK, wait=_WAIT):
-        stopping.check()
         runner = Runner(context, Log(context.zone.log_level), Manager())
         return asyncio.run(runner.run())
 

@@ -38,10 +38,10 @@ def serve_zone(options: argparse.Namespace) -> int:
     context = Context.open(options.zone)
     zone = context.inside
     settings = _settings(zone, _adjusted(zone.serve, options), options.access_log)
-    stopping.check()  # what swallowed a stop so far is not to make it wait for ever
     notebook = Notebook(_ledger(context), zone.wants.ignore)
     try:
-        serve(settings, on_miss=notebook.note)
+        # What swallowed a stop until then is not to make it wait for ever.
+        serve(settings, on_miss=notebook.note, check=stopping.check)
     finally:
         notebook.close()
     return 0

@@ -12,6 +12,7 @@ from pathlib import Path
 from manifests.errors import HeldError, SluiceError
 from manifests.state import format_time
 from manifests.zone import InsideZone, Zone
+from sluice import stopping
 from sluice.context import Context
 from sluice.running.children import carry_out
 from sluice.running.duties import Duty, Service, duties_of, services_of
@@ -55,6 +56,7 @@ class Runner:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._ask_reload)
+        stopping.check()  # what swallowed a stop until now is not to make it run for ever
         feeding = asyncio.create_task(self._feed())
         self._keep_services()
         up = await self._up()

@@ -49,7 +49,7 @@ def test_an_inside_without_its_root_of_trust_says_so_before_anything_arrives(
         root.unlink(missing_ok=True)
         if bad is not None:
             root.write_bytes(bad)
-        done = inside.sluice("receive", "--once", expect=None)
+        done = inside.sluice("receive", "--once", expect=2)
         first, second = done.err.splitlines()
         assert str(root) in first and word in first and second.startswith("  -> ")
         status = inside.status()
@@ -59,7 +59,7 @@ def test_an_inside_without_its_root_of_trust_says_so_before_anything_arrives(
         assert f"problem keys: {root}: " in said and word in said
     root.write_bytes(good)
     assert inside.status()["warnings"] == []
-    done = sluice("init", "inside", tmp_path / "N", "--root", upstream.folder / "a", expect=None)
+    done = sluice("init", "inside", tmp_path / "N", "--root", upstream.folder / "a", expect=2)
     assert str(upstream.folder / "a") in done.err and "trust export" in done.err
 
 

@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -199,9 +198,6 @@ def test_a_service_can_be_stopped_at_any_moment_of_its_start_and_life(
         inside.bring(wanted)
         process = inside.start(word)
         by = chance.choice([signal.SIGTERM, signal.SIGINT])
-        if by == signal.SIGINT:
-            # Python's own start loses an interrupt, or shows a traceback of itself.
-            heeds(process)
         seconds = chance.uniform(0.0, 4.0)
         time.sleep(seconds)
         # A terminal tells all processes of its group, a service manager the first.
@@ -214,9 +210,11 @@ def test_a_service_can_be_stopped_at_any_moment_of_its_start_and_life(
                         os.kill(pid, by)
         told = time.monotonic()
         said, err = process.communicate(timeout=120)
-        assert process.returncode in (0, CODES[by], -by), (seconds, said, err)
+        # What Python does until it comes to our program answers Ctrl-C in its own way.
+        early = by == signal.SIGINT and "Traceback" in err and "sluice/cli.py" not in err
+        assert process.returncode in (0, CODES[by], -by) or early, (seconds, said, err)
         assert time.monotonic() - told < 60
-        assert "Traceback" not in err, (seconds, said, err)
+        assert "Traceback" not in err or early, (seconds, said, err)
         stopped += process.returncode in (0, CODES[by])
         until = time.monotonic() + 60
         while any(Path(f"/proc/{pid}").exists() for pid in below) and time.monotonic() < until:
@@ -227,17 +225,6 @@ def test_a_service_can_be_stopped_at_any_moment_of_its_start_and_life(
     assert inside.content("tools") == upstream.files()
     assert (inside.holds(), inside.quarantined()) == ({}, {})
     inside.sluice("verify")
-
-
-def heeds(process: subprocess.Popen[str]) -> None:
-    """Wait until it has a handler for SIGTERM."""
-    until = time.monotonic() + 60
-    caught = 0
-    while not caught >> (signal.SIGTERM - 1) & 1:
-        assert process.poll() is None and time.monotonic() < until
-        text = Path(f"/proc/{process.pid}/status").read_text()
-        caught = int(text.partition("SigCgt:")[2].split()[0], 16)
-        time.sleep(0.005)
 
 
 def children(pid: int) -> list[int]:

@@ -50,6 +50,28 @@ def test_batches_reach_the_ledger(ledger: Ledger, tmp_path: Path) -> None:
     assert said == []
 
 
+def test_it_closes_also_when_a_miss_was_just_seen(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cleared = threading.Event()
+    notebook = Notebook(lambda: opener(ledger, tmp_path), (), pause=60)
+    real = notebook._fresh.clear
+
+    def clear() -> None:
+        notebook._stop.set()  # as `close` does, in this very moment
+        notebook._fresh.set()
+        real()
+        cleared.set()
+
+    monkeypatch.setattr(notebook._fresh, "clear", clear)
+    notebook.note([(LIB, 1)])
+    assert cleared.wait(60)
+    notebook._thread.join(60)
+    assert not notebook._thread.is_alive()
+    notebook.close()
+    assert kept(ledger) == {("central", LIB.want): 1}
+
+
 def test_what_is_ignored_or_no_plain_line_is_never_noted(ledger: Ledger, tmp_path: Path) -> None:
     notebook = Notebook(lambda: opener(ledger, tmp_path), ("com.corp*",), pause=60)
     wants = ("com.corp.app:x:1", "COM/Corp/app", "", "a\nb", "x" * 2000, "org.example:y:1")

@@ -14,7 +14,8 @@ import pytest
 from cds.base import Arrival
 from cds.tcp import TcpOutlet
 from manifests.errors import WireError
-from manifests.zone import TcpSending
+from manifests.zone import Serve, TcpSending
+from repo_server import Settings, serve
 from sluice import stopping
 from sluice.errors import report
 from store.blobs import LocalBlobs
@@ -146,17 +147,46 @@ threading.Event().wait()
     assert _python(drops) == (143, "", "")
 
 
-def test_a_stop_in_the_last_moment_ends_the_program_without_a_traceback() -> None:
-    late = """
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_in_the_last_moment_ends_the_program_without_a_traceback(
+    by: signal.Signals,
+) -> None:
+    late = f"""
 import atexit, signal, sys
 from sluice.cli import main
-atexit.register(signal.raise_signal, signal.SIGTERM)
+atexit.register(signal.raise_signal, {by.value})
 sys.argv = ["sluice", "--version"]
 sys.exit(main())
 """
     code, out, err = _python(late)
-    assert (code, err) == (-signal.SIGTERM, "")
+    assert (code, err) == (-by, "")
     assert out.startswith("sluice ")
+
+
+def test_ctrl_c_while_the_libraries_load_ends_the_program_without_a_traceback() -> None:
+    early = """
+import signal, sys
+class Loading:
+    def find_spec(self, name, path, target=None):
+        if name == "sluice.cli":
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Loading())
+from sluice.__main__ import main
+sys.exit(main())
+"""
+    assert _python(early) == (-signal.SIGINT, "", "")
+
+
+def test_a_stop_that_was_lost_before_the_server_listens_to_signals_ends_it() -> None:
+    def check() -> None:
+        assert signal.getsignal(signal.SIGTERM) is not before
+        raise SystemExit(143)
+
+    before = signal.getsignal(signal.SIGTERM)
+    settings = Settings(store=Path("nowhere"), ledger_url="", serve=Serve())
+    with pytest.raises(SystemExit):
+        serve(settings, check=check)
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def _python(program: str) -> tuple[int, str, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +15,7 @@ from hypothesis import settings
 from hypothesis.internal.conjecture.providers import Constants, HypothesisProvider
 from xdist.remote import Producer
 
-from tests.support import samples
+from tests.support import samples, scratch
 from tests.support.certs import Authority, Pair
 from tests.support.dnf import Dnf, DnfRepo
 from tests.support.gpg import GpgHome
@@ -35,6 +37,12 @@ assert "_local_constants" in vars(HypothesisProvider), "this Hypothesis names it
 HypothesisProvider._local_constants = Constants()  # type: ignore[assignment]
 # Other examples in each run, and many: `make soak`.
 settings.register_profile("soak", derandomize=False, deadline=None, max_examples=3000)
+# What a shell starts in the background is deaf to Ctrl-C, and so is all that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if (place := scratch.memory()) is not None:
+    tempfile.tempdir = str(place)
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(place))
 # For the Maven that Sluice runs itself.
 os.environ.setdefault("MAVEN_OPTS", QUICK_START)
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlencode
 
-from manifests import errors, jsontext
+from manifests import errors
 from manifests.formats.base import Wanted
 from manifests.formats.maven.layout import METADATA, checksum_of
 from manifests.zone.model import Nexus
@@ -197,11 +197,11 @@ class _Found:
 def _read(data: bytes, where: str) -> tuple[list[Asset], str | None]:
     """One page: what is wanted of it, and the next token."""
     try:
-        page = jsontext.loads(data)
+        page = json.loads(data)
         items, token = page["items"], page.get("continuationToken")
         if not isinstance(items, list) or not (token is None or isinstance(token, str)):
             raise TypeError("not a page")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise errors.MalformedIndex(
             "this is no listing of Nexus",
             where=where,

@@ -6,18 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.links import Crossing, Link, Tally, memory_folder
+from tests.support.links import Crossing, Link, Tally
 
 
 def cross(tmp_path: Path, link: Link, bundles: int, **options: int) -> Tally:
-    with memory_folder(tmp_path) as folder:
-        crossing = Crossing(folder, link, **options)  # type: ignore[arg-type]
-        try:
-            crossing.run(bundles)
-            crossing.repeat(min(20, len(crossing.delivered)))
-            return crossing.tally
-        finally:
-            crossing.close()
+    crossing = Crossing(tmp_path, link, **options)  # type: ignore[arg-type]
+    try:
+        crossing.run(bundles)
+        crossing.repeat(min(20, len(crossing.delivered)))
+        return crossing.tally
+    finally:
+        crossing.close()
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from manifests.digest import Digest
 from manifests.state import StateRow, StateTable
@@ -23,15 +20,6 @@ from tests.support.crossing import Inside, Outside
 
 STEP = timedelta(hours=12)
 """Time between two bundles."""
-
-
-@contextmanager
-def memory_folder(parent: Path | None = None) -> Iterator[Path]:
-    """A folder in memory where there is one, since a simulation commits thousands of times."""
-    shared = Path("/dev/shm")
-    place = shared if shared.is_dir() else parent
-    with TemporaryDirectory(prefix="sluice-link-", dir=place) as folder:
-        yield Path(folder)
 
 
 @dataclass(frozen=True, slots=True)

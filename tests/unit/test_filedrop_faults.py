@@ -6,7 +6,6 @@ import errno
 import itertools
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from cds.filedrop import FileInbox, FileOutbox
 from manifests import errors
 from manifests.zone import After, PartNames
 from store.seam import Seam
+from tests.support import scratch
 from tests.support.filedrop import NOW, age, failing_at, visible
 
 MARKED = PartNames(prefix="hq-", suffix=".tar", done_marker=".done")
@@ -23,10 +23,10 @@ DATA = bytes(range(256)) * 5000
 
 
 @pytest.fixture
-def elsewhere() -> Iterator[Path]:
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
     """A folder on another file system than the test's own."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        yield Path(folder)
+    with scratch.elsewhere(tmp_path) as folder:
+        yield folder
 
 
 def _at_each(

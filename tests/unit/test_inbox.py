@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from cds.filedrop import FileInbox
 from manifests import errors
 from manifests.zone import After, PartNames
 from store.seam import Seam
+from tests.support import scratch
 from tests.support.filedrop import NOW, age, read_only
 
 MARKED = PartNames(suffix="", done_marker=".done")
@@ -31,10 +31,10 @@ def inbox(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def elsewhere() -> Iterator[Path]:
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
     """A folder on another file system than the test's own."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        yield Path(folder)
+    with scratch.elsewhere(tmp_path) as folder:
+        yield folder
 
 
 def _inlet(inbox: Path, files: Seam | None = None, **options: object) -> FileInbox:

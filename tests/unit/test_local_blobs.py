@@ -10,6 +10,7 @@ import pytest
 from manifests.digest import sha256_of
 from store.blobs import LocalBlobs
 from store.seam import Kind, Operation, Seam
+from tests.support import scratch
 
 
 def test_blobs_lie_by_prefix_and_are_read_only(tmp_path: Path) -> None:
@@ -71,17 +72,14 @@ def test_foreign_files_among_the_blobs_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_a_file_on_another_file_system_is_copied(tmp_path: Path) -> None:
-    elsewhere = Path("/dev/shm") / f"sluice-test-{os.getpid()}"
-    elsewhere.write_bytes(b"elsewhere")
-    try:
-        assert elsewhere.stat().st_dev != tmp_path.stat().st_dev
+    with scratch.elsewhere(tmp_path) as folder:
+        elsewhere = folder / "file"
+        elsewhere.write_bytes(b"elsewhere")
         blobs = LocalBlobs(tmp_path / "blobs", Seam())
         with blobs.batch() as batch:
             digest, size = batch.adopt(elsewhere)
         assert (digest, size) == (sha256_of(b"elsewhere"), 9)
         assert elsewhere.stat().st_mode & 0o200
-    finally:
-        elsewhere.unlink()
 
 
 def test_a_file_that_grows_while_it_is_adopted_is_refused(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from cds.filedrop import FileOutbox
 from manifests import errors
 from manifests.zone import PartNames, Retain
 from store.seam import Kind, Operation, Seam
+from tests.support import scratch
 from tests.support.filedrop import visible
 
 MARKED = PartNames(prefix="hq-", suffix=".tar", done_marker=".done")
@@ -34,10 +34,10 @@ def part(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def elsewhere() -> Iterator[Path]:
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
     """A folder on another file system than the test's own."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        yield Path(folder)
+    with scratch.elsewhere(tmp_path) as folder:
+        yield folder
 
 
 def test_a_part_on_the_same_file_system_is_linked_not_copied(outbox: Path, part: Path) -> None:

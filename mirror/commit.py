@@ -69,9 +69,11 @@ class Committer:
         self._now = now
 
     def previous(self) -> StoredSnapshot | None:
-        """The newest snapshot."""
+        """The newest snapshot; None also if its tree is lost: nothing can build on it."""
         with self._store.ledger.read() as tx:
-            return tx.newest_snapshot("", self._name)
+            newest = tx.newest_snapshot("", self._name)
+        lost = newest is not None and not self._store.blobs.has(newest.snapshot.tree)
+        return None if lost else newest
 
     def exceptions(self) -> list[AcceptedMissing]:
         """What people accepted as missing."""

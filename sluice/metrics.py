@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from manifests.errors import StoreError
 from manifests.exposition import Family, render
 from manifests.state import parse_time
 from sluice import __version__
@@ -39,8 +40,13 @@ class Beside:
 
 
 def zone_metrics(context: Context) -> str:
-    """All measurements of a zone, as text. It only reads. Raises StoreError."""
+    """All measurements of a zone, as text. It only reads.
+
+    Raises StoreError, also where some of the store is lost: figures would say that all is well.
+    """
     status = zone_status(context)
+    for one in status["store"]["damage"]:
+        raise StoreError(one["what"], where=one["where"], remedy=one["remedy"])
     with context.store.ledger.read() as tx:
         newest = {name: tx.bundles(name, limit=1) for name in context.zone.streams}
         beside = Beside(

@@ -7,6 +7,7 @@ another meaning without a new version number.
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from manifests.documents import RootDocument
@@ -21,6 +22,7 @@ from repo_server.origins import claim_warnings
 from repo_server.pair import certificate_warnings
 from sluice.commands.trust import stream_keys
 from sluice.context import Context
+from sluice.damage import Damage
 from sluice.held import all_holds, missing
 from sluice.notices.deliver import waiting
 from sluice.pinned import pinned_root
@@ -36,17 +38,18 @@ _MARKS = ("packed", "sent", "received", "imported")
 
 
 def zone_status(context: Context) -> dict[str, Any]:
-    """The whole document. It only reads."""
+    """The whole document. It only reads; what of the store is lost stands in it, too."""
     zone = context.zone
     now = context.now()
     warnings: list[str] = []
     with context.store.ledger.read() as tx:
+        damage = Damage(zone, context.store, tx)
         streams = {
-            name: _stream(context, tx, stream, now, warnings)
+            name: _stream(context, tx, stream, now, warnings, damage)
             for name, stream in zone.streams.items()
         }
         repositories = (
-            _inside_repositories(context, tx)
+            _inside_repositories(context, tx, damage)
             if isinstance(zone, InsideZone)
             else _outside_repositories(tx, zone)
         )
@@ -59,7 +62,8 @@ def zone_status(context: Context) -> dict[str, Any]:
     if isinstance(zone, InsideZone) and zone.serve.tls is not None:
         warnings += certificate_warnings(zone.serve.tls, zone.serve.external_url, now)
     if isinstance(zone, InsideZone):
-        warnings += claim_warnings(zone.serve, context.store, live)
+        claims = partial(claim_warnings, zone.serve, context.store, live)
+        warnings += damage.guard("what images replace", lambda: list(claims())) or []
     return {
         "version": STATUS_VERSION,
         "zone": zone.kind.value,
@@ -74,6 +78,10 @@ def zone_status(context: Context) -> dict[str, Any]:
         "store": {
             "free_bytes": context.store.blobs.free_bytes(),
             "reserve_free": zone.reserve_free,
+            "damage": [
+                {"where": error.where, "what": error.what, "remedy": error.remedy}
+                for error in damage.found
+            ],
         },
         "notices": notices,
         **duties,
@@ -117,6 +125,7 @@ def _stream(
     stream: OutsideStream | InsideStream,
     now: datetime,
     warnings: list[str],
+    damage: Damage,
 ) -> dict[str, Any]:
     bundles = tx.bundles(stream.name)
     newest = bundles[0] if bundles else None
@@ -137,7 +146,8 @@ def _stream(
         result["root"] = _outside_root(context, stream, now, warnings)
     else:
         result["root"] = _inside_root(tx, stream, now, warnings)
-        result["missing"] = missing(context, tx, stream.name)
+        lacks = damage.guard(f"what {stream.name} lacks", lambda: missing(context, tx, stream.name))
+        result["missing"] = lacks or []
         result["incomplete"] = [bundle.sequence for bundle in bundles if bundle.imported is None]
         result["volumes"] = _volumes(tx, stream)
     return result
@@ -237,9 +247,14 @@ def _outside_repositories(tx: ReadTransaction, zone: OutsideZone) -> dict[str, A
     return result
 
 
-def _inside_repositories(context: Context, tx: ReadTransaction) -> dict[str, Any]:
+def _inside_repositories(context: Context, tx: ReadTransaction, damage: Damage) -> dict[str, Any]:
     result: dict[str, Any] = {}
-    named = {name: _named_upstream(context, tx, name) for name in context.zone.streams}
+    named = {
+        name: damage.guard(
+            f"what the outside of {name} sends", partial(_named_upstream, context, tx, name)
+        )
+        for name in context.zone.streams
+    }
     for live in tx.publications():
         stored = tx.snapshot(live.stream, live.source_repository, live.serial)
         newest = tx.newest_snapshot(live.stream, live.source_repository)
@@ -249,8 +264,11 @@ def _inside_repositories(context: Context, tx: ReadTransaction) -> dict[str, Any
             "source": live.source_repository,
             "snapshot": _snapshot(newest.snapshot) if newest else None,
             "publication": _publication(live, stored.snapshot if stored else None),
-            "withdrawn": live.source_repository not in named.get(live.stream, ()),
-            "exceptions": accepted_paths(context, live),
+            "withdrawn": _is_withdrawn(live, named.get(live.stream, set())),
+            "exceptions": damage.guard(
+                f"what {live.repository} lacks", partial(accepted_paths, context, live)
+            )
+            or [],
             "holds": [hold.key for hold in tx.holds(repository=live.repository)],
         }
     for hold in tx.holds():
@@ -265,6 +283,11 @@ def _inside_repositories(context: Context, tx: ReadTransaction) -> dict[str, Any
                 "holds": [h.key for h in tx.holds(repository=hold.repository)],
             }
     return result
+
+
+def _is_withdrawn(live: Publication, named: set[str] | None) -> bool:
+    """None: what the outside names cannot be read."""
+    return named is not None and live.source_repository not in named
 
 
 def _named_upstream(context: Context, tx: ReadTransaction, stream: str) -> set[str]:

@@ -84,12 +84,7 @@ class Store:
         files = files or Seam()
         version = folder / "VERSION"
         if not version.exists():
-            if (folder / "blobs").exists():
-                raise StoreError(
-                    "this folder has blobs, but no VERSION",
-                    where=str(folder),
-                    remedy="check the path of the store, or restore VERSION from a backup",
-                )
+            _refuse_half(folder)
             files.mkdir(folder)
             publish_file(files, version, f"{STORE_VERSION}\n".encode())
         check_version(version)
@@ -270,11 +265,21 @@ class _LedgerChecksums:
             tx.add_checksums(rows)
 
 
+def _refuse_half(folder: Path) -> None:
+    if (folder / "blobs").exists():
+        raise StoreError(
+            "this folder has blobs, but no VERSION",
+            where=str(folder),
+            remedy="check the path of the store, or restore VERSION from a backup",
+        )
+
+
 def check_version(path: Path) -> None:
     """Read the file VERSION of a store. Raises StoreError (no store), WrongVersion."""
     try:
         found = path.read_bytes()[:40].decode("ascii", "backslashreplace").strip()
     except FileNotFoundError:
+        _refuse_half(path.parent)
         raise StoreError(
             "there is no store here", where=str(path.parent), remedy="make one with `sluice init`"
         ) from None

@@ -202,7 +202,11 @@ def _naming(bundles: Sequence[Known], newest: Known, row: StateRow) -> list[Know
     for known in sorted(older, key=lambda known: known.sequence, reverse=True):
         if known.heartbeat:
             continue
-        if known.manifest.state.row(row.repository) != row:
+        try:
+            manifest = known.manifest
+        except BlobMissing:
+            break  # the store lost it; what it said is not worth the publication
+        if manifest.state.row(row.repository) != row:
             break
         found.append(known)
     return found

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from manifests.bundle import MAX_MANIFEST, Manifest
 from manifests.digest import Digest
-from manifests.errors import UsageError
+from manifests.errors import BlobMissing, UsageError
 from manifests.roots import TrustedRoot, walk_roots
 from manifests.state import StateRow, StateTable
 from store.ledger import ReadTransaction
@@ -115,7 +115,7 @@ def choose_base(
     Raises UsageError for ``since`` if there is no such bundle.
     """
     records = with_content(released(tx, stream, epoch))
-    past = [read_manifest(store, bundle.manifest) for bundle in records[: resend_window + 1]]
+    past = _past(store, records[: resend_window + 1], wish)
     newest = past[0] if past else None
     state = StateTable.of(_newest_rows(tx, repositories))
     if wish.only:
@@ -149,6 +149,19 @@ def choose_base(
         frozenset(row.tree for row in adopted.values()),
         forced=wish.full or wish.since is not None or bool(adopted),
     )
+
+
+def _past(store: Store, records: Sequence[BundleRecord], wish: Wish) -> list[Manifest]:
+    """The manifests of these bundles. A full bundle needs no past, and so not what was lost of it.
+
+    Raises BlobMissing.
+    """
+    try:
+        return [read_manifest(store, bundle.manifest) for bundle in records]
+    except BlobMissing:
+        if wish.full and not wish.only:
+            return []
+        raise
 
 
 def _merged(moving: StateTable, staying: StateTable, names: Sequence[str]) -> StateTable:

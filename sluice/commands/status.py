@@ -23,14 +23,14 @@ def register(commands: Any) -> None:
 
 
 def show_status(options: argparse.Namespace) -> int:
-    """Ends with 3 while something is held."""
+    """Ends with 1 where the store is damaged, else with 3 while something is held."""
     status = zone_status(Context.open(options.zone))
     if options.json:
         json.dump(status, sys.stdout, indent=2)
         print()
     else:
         _print(status)
-    return 3 if status["holds"] else 0
+    return 1 if status["store"]["damage"] else 3 if status["holds"] else 0
 
 
 def _print(status: dict[str, Any]) -> None:
@@ -57,6 +57,10 @@ def _print(status: dict[str, Any]) -> None:
     for name, repository in status["repositories"].items():
         if repository["exceptions"]:
             print(f"\n{name}: accepted as missing: {_first(repository['exceptions'])}")
+    for one in status["store"]["damage"]:
+        print(f"\nDAMAGED {one['where']}: {one['what']}")
+    if status["store"]["damage"]:
+        print(f"  -> {status['store']['damage'][-1]['remedy']}")
     for hold in status["holds"]:
         print(
             f"\nHELD {hold['repository'] or hold['stream']} since {hold['since']}: {hold['reason']}"

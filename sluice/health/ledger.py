@@ -1,10 +1,12 @@
-"""The ledger: readable, of this version, and its newest events unchanged."""
+"""The ledger: readable, of this version, and its newest events unchanged; and what it names
+is in the store."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from manifests.errors import SluiceError
+from sluice.damage import Damage
 from sluice.health.finding import Finding, ok, problem
 from sluice.health.site import Site
 
@@ -18,7 +20,10 @@ def ledger(site: Site) -> Iterator[Finding]:
         with site.open_store() as store, store.ledger.read() as tx:
             number, _ = tx.event_head()
             tx.holds()
+            damage = Damage(site.zone, store, tx).found
     except SluiceError as error:
         yield problem(where, error.what, error.remedy or _REMEDY)
         return
     yield ok(where, f"readable and of this version; {number} events")
+    for lost in damage:
+        yield problem(lost.where, lost.what, lost.remedy)

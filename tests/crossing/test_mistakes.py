@@ -63,6 +63,38 @@ def test_an_inside_without_its_root_of_trust_says_so_before_anything_arrives(
     assert str(upstream.folder / "a") in done.err and "trust export" in done.err
 
 
+def test_what_is_lost_of_the_store_is_told_beside_what_the_ledger_knows_and_comes_back(
+    tmp_path: Path,
+) -> None:
+    upstream = Upstream(tmp_path / "vendor", {"a": b"a"})
+    out, inside = pair(tmp_path, {"tools": upstream})
+    inside.receive(*out.cycle())
+    for zone, remedy in ((out, "`sluice sync` and"), (inside, "outside `sluice pack --full`")):
+        blobs = zone.folder / "blobs"
+        tree = zone.status()["repositories"]["tools"]["snapshot"]["tree"]
+        (blobs / tree[:2] / tree).unlink()
+        said = zone.sluice("status", expect=1).out
+        assert f"DAMAGED {blobs}: " in said and "snapshot 1, is lost" in said
+        shutil.rmtree(blobs)
+        if zone is inside:
+            blobs.touch()  # nobody can read that folder
+        said = zone.sluice("status", expect=1).out
+        assert "1 file, 1" in said and f"DAMAGED {blobs}: nothing in it can be read" in said
+        assert remedy in said
+        said = zone.sluice("check", "--offline", expect=3).out
+        assert f"problem ledger: {blobs}: nothing in it can be read" in said
+        assert str(blobs) in zone.sluice("metrics", expect=1).err
+        blobs.unlink(missing_ok=True)
+    out.sluice("sync")
+    out.sluice("pack", "--full")
+    out.sluice("send")
+    inside.receive(*out.take())
+    for zone in (out, inside):
+        assert zone.status()["store"]["damage"] == []
+        zone.sluice("verify")
+    assert inside.content("tools") == upstream.files()
+
+
 def test_a_bundle_of_another_stream_is_called_that_and_where_it_lies(tmp_path: Path) -> None:
     upstream = Upstream(tmp_path / "vendor", {"a": b"a"})
     _, inside = pair(tmp_path, {"tools": upstream})

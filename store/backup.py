@@ -64,9 +64,11 @@ def backup(
     """Bring the backup in ``target`` up to date; ``ledger`` is the SQLite file.
 
     Without ``ledger`` (PostgreSQL) that must have been saved before. Raises StoreError,
-    NoSpace, BlobDamaged (what is damaged in the store is named and must be repaired first).
+    NoSpace, BlobDamaged (what is damaged in the store is named and must be repaired first),
+    UsageError (one of zone and ``target`` lies in the other, or that holds something else).
     """
     files = store.files
+    _keep_apart(store.folder, target)
     _refuse_foreign(target)
     with store.locks.shared():
         files.mkdir(target, target / "zone")
@@ -94,8 +96,12 @@ def restore(source: Path, folder: Path, files: Durable, *, progress: Progress) -
 
     ``zone.yaml`` comes last: with it the zone exists. Raises BackupDamaged, NoSpace,
     UsageError (there is something in ``folder`` already, other than a restore that was
-    broken off).
+    broken off; or that lies in the backup).
     """
+    if folder.resolve().is_relative_to(source.resolve()):
+        raise UsageError(
+            "this folder lies in the backup", where=str(folder), remedy="choose another folder"
+        )
     marker = _read_marker(source)
     if (folder / "zone.yaml").exists():
         raise UsageError(
@@ -113,6 +119,20 @@ def restore(source: Path, folder: Path, files: Durable, *, progress: Progress) -
     for name in sorted(names, key=lambda name: name == "zone.yaml"):
         _write(files, folder / name, *data[name])
     return Copied(count, size, len(names))
+
+
+def _keep_apart(zone: Path, target: Path) -> None:
+    """Whatever links lead there: neither may be written into the other."""
+    there = target.resolve()
+    # Parts of a zone may lie on other disks.
+    places = [zone.resolve(), *(one.resolve() for one in zone.iterdir() if one.is_symlink())]
+    if any(there.is_relative_to(place) for place in places):
+        what = "this folder lies in the zone, and a backup there is lost with it"
+    elif any(place.is_relative_to(there) for place in places):
+        what = "the zone lies in this folder, and a backup would be written into it"
+    else:
+        return
+    raise UsageError(what, where=str(target), remedy="name a folder elsewhere, on another disk")
 
 
 def _refuse_foreign(target: Path) -> None:

@@ -53,6 +53,34 @@ def test_an_inside_that_burned_goes_on_from_its_backup(zones: Zones, tmp_path: P
     assert "restored" in zones.within("events").out
 
 
+def test_zone_and_backup_are_kept_apart_whatever_links_lead_there(
+    zones: Zones, tmp_path: Path
+) -> None:
+    zone = tmp_path / "all" / "zone"
+    zone.parent.mkdir()
+    zones.inside.rename(zone)
+    link = tmp_path / "link"
+    link.symlink_to(zone)
+    moved = tmp_path / "disk" / "spool"
+    moved.mkdir(parents=True)
+    (zone / "spool").symlink_to(moved)
+    before = (zone / "zone.yaml").stat().st_ino
+    for target, word in (
+        (zone, "lies in the zone"),
+        (zone / "saved" / "deep", "lies in the zone"),
+        (link / "saved", "lies in the zone"),
+        (moved / "saved", "lies in the zone"),
+        (zone.parent, "the zone lies in this folder"),
+    ):
+        done = sluice("-z", zone, "backup", target, expect=2)
+        assert word in done.err and "on another disk" in done.err
+    assert not (zone / "saved").exists() and not (moved / "saved").exists()
+    assert (zone / "zone.yaml").stat().st_ino == before
+    saved = tmp_path / "saved"
+    sluice("-z", zone, "backup", saved)
+    assert "lies in the backup" in sluice("-z", saved / "new", "restore", saved, expect=2).err
+
+
 def test_an_outside_that_burned_goes_on_in_a_new_epoch(zones: Zones, tmp_path: Path) -> None:
     keys = zones.outside / "keys" / "hq" / "root"
     shutil.copytree(keys, tmp_path / "medium")

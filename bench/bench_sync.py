@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from bench.common import Figure, quick, report  # noqa: E402
+from tests.support import tools  # noqa: E402
 
 FILES = 100_000
 RUNS = 5
@@ -49,7 +50,7 @@ def main(files: int = FILES) -> int:
         home = Path(scratch)
         upstream = home / "upstream"
         _fill(upstream, files)
-        port = _free_port()
+        port = tools.free_port()
         daemon = _daemon(home, upstream, port)
         try:
             return _measure(home, f"rsync://127.0.0.1:{port}/bench/", files)
@@ -65,12 +66,6 @@ def _fill(upstream: Path, files: int) -> None:
         if number % 1000 == 0:
             folder.mkdir(parents=True)
         (folder / f"package-{number}.bin").write_bytes(f"{number}\n".encode().ljust(SIZE, b"."))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _daemon(home: Path, upstream: Path, port: int) -> subprocess.Popen[bytes]:

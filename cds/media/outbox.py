@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -142,7 +142,7 @@ class MediaOutbox:
             return
         try:
             if self._volume is None:
-                self._volume = self._left_open()
+                self._volume = self._left_open(self._volumes())
             if self._volume is not None:
                 self._finish(Next.NO)
         except OSError as exc:
@@ -167,9 +167,9 @@ class MediaOutbox:
     def _begin(self, size: int) -> _Volume:
         """Go on with an open volume that lies here, or begin the next one."""
         volumes = self._volumes()
-        for folder, label in volumes:
-            if label.next is Next.OPEN and self._volume is None:
-                self._volume = self._resume(folder, label)
+        if self._volume is None:
+            self._volume = self._left_open(volumes)
+            if self._volume is not None:
                 return self._volume
         if self._free() < size + 2 * _OVERHEAD + MARGIN:
             raise self._full(None)
@@ -184,15 +184,15 @@ class MediaOutbox:
         self._note(Begun(number, first))
         return self._volume
 
-    def _left_open(self) -> _Volume | None:
-        """The newest volume, if it lies here and an earlier run could not complete it."""
-        if not self._last.volume:
+    def _left_open(self, volumes: Iterable[tuple[Path, Label]]) -> _Volume | None:
+        """The newest volume, if it lies here and an earlier run could not complete it.
+
+        An older one stays as it is: whoever went on with it would count on from its number.
+        """
+        newest = max(volumes, key=lambda one: one[1].volume, default=None)
+        if newest is None or newest[1].next is not Next.OPEN:
             return None
-        folder = self._folder / Label(self._stream, self._last.volume, self._last.set).folder
-        label = read_label(folder)
-        if label is None or label.stream != self._stream or label.next is not Next.OPEN:
-            return None
-        return self._resume(folder, label)
+        return None if newest[1].volume < self._last.volume else self._resume(*newest)
 
     def _resume(self, folder: Path, label: Label) -> _Volume:
         """An open volume that was pulled out, or whose writer was killed."""

@@ -30,7 +30,7 @@ _SIGNS = {"added": "+", "updated": "~", "removed": "-"}
 COLUMNS = (
     "stream", "epoch", "sequence", "repository", "format", "serial", "change", "kind", "what",
     "name", "version", "path", "size", "digest", "old_size", "old_digest", "upstream", "signature",
-    "checked", "actor", "synced", "by", "at",
+    "checked", "actor", "synced", "by", "at", "replaces",
 )  # fmt: skip
 
 
@@ -126,8 +126,13 @@ def _replaced(store: Store, listed: Listed) -> dict[tuple[str, str], str]:
     }
 
 
+def _instead_of(item: Item, replaced: Mapping[tuple[str, str], str]) -> str:
+    """The version in whose place an added item stands; "" for none."""
+    return replaced.get((item.kind, item.name), "") if item.change == "added" else ""
+
+
 def _line(item: Item, replaced: Mapping[tuple[str, str], str]) -> str:
-    old = replaced.get((item.kind, item.name), "") if item.change == "added" else ""
+    old = _instead_of(item, replaced)
     instead = f"  (in the place of {printable(old)})" if old else ""
     asked = f"  (asked for by {printable(item.by)})" if item.by else ""
     where = "" if item.what == item.path else f"  {printable(item.path)}"
@@ -192,9 +197,10 @@ def write_json(store: Store, shown: Shown, out: TextIO) -> None:
         out.write(",\n" if number else "\n")
         out.write(json.dumps(_about_part(part, head_of(store, part)))[:-1] + ', "items": [')
         if part.listed is not None and part.status == CHANGED:
+            replaced = _replaced(store, part.listed)
             with opened(store, part.listed) as changes:
                 for place, item in enumerate(changes.items()):
-                    out.write((",\n" if place else "\n") + json.dumps(_about_item(item)))
+                    out.write((",\n" if place else "\n") + json.dumps(_about_item(item, replaced)))
         out.write("]}")
     out.write("]}\n")
 
@@ -222,8 +228,8 @@ def _about_part(part: Part, head: Head | None) -> dict[str, object]:
     }
 
 
-def _about_item(item: Item) -> dict[str, object]:
-    about: dict[str, object] = item._asdict()
+def _about_item(item: Item, replaced: Mapping[tuple[str, str], str]) -> dict[str, object]:
+    about: dict[str, object] = item._asdict() | {"replaces": _instead_of(item, replaced)}
     if item.change != "updated":
         about |= {"old_size": None, "old_digest": None}
     return about
@@ -238,6 +244,7 @@ def write_csv(store: Store, shown: Shown, out: TextIO) -> None:
         if part.listed is None or part.status != CHANGED:
             continue
         row, account = part.row, part.account
+        replaced = _replaced(store, part.listed)
         with opened(store, part.listed) as changes:
             head = changes.head
             origin = head.origin or Origin(row.repository, row.serial)
@@ -254,5 +261,6 @@ def write_csv(store: Store, shown: Shown, out: TextIO) -> None:
                         item.digest, item.old_size if updated else "", item.old_digest,
                         cell(origin.upstream), origin.signature, checked,
                         cell(item.by or origin.actor), synced, *done,
+                        cell(_instead_of(item, replaced)),
                     )
                 )  # fmt: skip

@@ -127,6 +127,14 @@ def test_people_see_which_version_a_new_one_stands_in_the_place_of(
         assert said["tool-1.1-1.x86_64"] == "(in the place of 1.0-1)"
         assert sum("in the place of" in text for text in said.values()) == 3, said
         assert {"- tool-1.0-1.i686", "- org:gone:1", "org:new:1"} <= said.keys()
+        parts = shown(zone, 2)["repositories"].values()
+        items = {item["what"]: item["replaces"] for part in parts for item in part["items"]}
+        rows = {row["what"]: row["replaces"] for row in table(zone, 2)}
+        assert items == rows
+        assert {what for what, old in items.items() if old} == {
+            what for what, text in said.items() if "in the place of" in text
+        }
+        assert items["tool-1.1-1.x86_64"] == "1.0-1"
 
 
 def test_updates_and_removals_outlive_their_blobs(zones: tuple[Outside, Inside]) -> None:

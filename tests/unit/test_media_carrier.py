@@ -239,6 +239,25 @@ def test_another_medium_instead_of_the_pulled_one(desk: Desk) -> None:
     assert desk.volumes() == {2: ("no", ["p002.tar"])}
 
 
+def test_an_open_volume_that_comes_back_late_gives_no_number_twice(desk: Desk) -> None:
+    outbox = desk.outbox()
+    outbox.offer(*desk.part(1))
+    del outbox  # killed, and its medium pulled out
+    first = desk.folder.rename(desk.folder.with_name("first"))
+    desk.folder.mkdir()
+    desk.send(2)
+    assert desk.volumes() == {2: ("no", ["p002.tar"])}
+    shutil.rmtree(desk.folder)
+    first.rename(desk.folder)
+    desk.send()
+    desk.send(3)
+    shutil.rmtree(desk.folder)
+    desk.folder.mkdir()
+    desk.send(4)
+    numbers = [number for number, _, _ in desk.complete]
+    assert numbers == [2, 3, 4]
+
+
 def test_volumes_of_other_streams_are_left_alone(desk: Desk) -> None:
     other = desk.folder / "sluice-hq-b-00007"
     other.mkdir()

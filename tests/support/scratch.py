@@ -13,8 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 _MEMORY = Path("/dev/shm")
-_ROOM = 6 << 30
-"""Bytes that must be free there, and in the machine's memory: far more than a run takes."""
+_ROOM = 4 << 30
+"""Bytes that must be free there, and in the machine's memory: some times what a run takes."""
 _DISK = Path("/var/tmp")
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from math import isinf
 from typing import Any, NoReturn
 
 
@@ -32,13 +33,24 @@ def loads(
     text = data.decode("utf-8")
     try:
         value = json.loads(
-            text, object_pairs_hook=objects, parse_int=integers, parse_constant=_no_constant
+            text,
+            object_pairs_hook=objects,
+            parse_int=integers,
+            parse_float=_finite,
+            parse_constant=_no_constant,
         )
         if "\\u" in text:
             # Looking at the escapes would not do: "\\ud800" is six innocent characters.
             json.dumps(value, ensure_ascii=False, check_circular=False).encode("utf-8")
     except RecursionError as error:
         raise ValueError("JSON that is nested too deeply") from error
+    return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if isinf(value):
+        raise ValueError(f"{text[:40]} is too large a number")
     return value
 
 

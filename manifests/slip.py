@@ -36,6 +36,8 @@ VERSION: Final = 1
 MAX_SLIP: Final = 4 << 20
 """Bytes of a slip."""
 MAX_MISSING: Final = 10_000
+MAX_NAMED: Final = 1_000_000
+"""Parts that all lines of a slip name together: a few bytes name 99,999."""
 _MAX_PARTS: Final = 99_999
 
 _NUMBER = r"(0|[1-9][0-9]{0,15})"
@@ -68,7 +70,13 @@ def write(slip: Slip, sign: Callable[[bytes], bytes]) -> bytes:
     """The text; ``sign`` gives the 64 bytes of the signature. Raises UsageError: too large."""
     text = _unsigned(slip)
     data = text + f"signature {sign(text).hex()}\n".encode("ascii")
-    if len(data) > MAX_SLIP or len(slip.missing) > MAX_MISSING or len(slip.wants) > MAX_WANTS:
+    named = sum(len(parts) for _, parts in slip.missing)
+    if (
+        len(data) > MAX_SLIP
+        or len(slip.missing) > MAX_MISSING
+        or named > MAX_NAMED
+        or len(slip.wants) > MAX_WANTS
+    ):
         raise UsageError(
             f"the slip would have {len(data)} bytes",
             remedy="leave the wants out (--no-wants), or have a full bundle sent",
@@ -136,11 +144,15 @@ def _parse(text: str, where: str) -> Slip:
     if int(head[1]) != VERSION:
         _refuse(where, f"a slip of version {head[1]}; this Sluice reads version {VERSION}")
     missing: list[tuple[int, tuple[int, ...]]] = []
+    named = 0
     wants: list[Want] = []
     for line in text[head.end() :].split("\n")[:-1]:
         word, _, rest = line.partition(" ")
         if word == "missing" and not wants and len(missing) < MAX_MISSING:
             missing.append(_missing(line, where))
+            named += len(missing[-1][1])
+            if named > MAX_NAMED:
+                _refuse(where, f"it names more than {MAX_NAMED} parts")
         elif word == "want" and len(wants) < MAX_WANTS:
             wants.append(_want(rest, where))
         else:

@@ -34,6 +34,8 @@ _PERCENT = re.compile(rf"({_NUMBER}) ?%")
 _LONGEST = 40
 """No honest quantity has more characters; keeps numbers small before they are parsed."""
 _LARGEST = 2**63 - 1
+_LONGEST_TIME = 100 * 365 * 86_400_000
+"""Milliseconds: a moment so far from today is still a date, and a program can wait so long."""
 
 _SIZE_REMEDY = "write bytes as a whole number, or with a unit: 512KiB, 64MiB, 25GB, 2TiB"
 _RATE_REMEDY = "write bytes a second (10MiB, 25MB) or bits a second (800Mbit)"
@@ -78,7 +80,7 @@ def parse_rate(text: str) -> int:
 def parse_duration(text: str) -> float:
     """Seconds: ``500ms``, ``30s``, ``15m``, ``6h``, ``30d``, ``2w``, ``1h 30m``; a bare ``0``.
 
-    Raises ConfigError: not a duration, or above 2^63-1 milliseconds.
+    Raises ConfigError: not a duration, or above 36,500 days.
     """
     plain = text.strip()
     if plain == "0":
@@ -92,7 +94,7 @@ def parse_duration(text: str) -> float:
         position = match.end()
     if not plain or position < len(plain):
         raise ConfigError(f"{_shown(text)} is not a duration", remedy=_DURATION_REMEDY)
-    if total > _LARGEST:
+    if total > _LONGEST_TIME:
         raise ConfigError(f"{_shown(text)} is too long a duration", remedy=_DURATION_REMEDY)
     return float(total / 1000)
 

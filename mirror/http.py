@@ -271,9 +271,8 @@ class HttpTransport:
             raise _Restart
         if answer.status != 200:
             return None
-        length = answer.headers.get("content-length", "")
-        if length.isascii() and length.isdigit() and int(length) > limit_of(wanted):
-            raise self._too_long(wanted, answer.url, int(length))
+        if answer.length is not None and answer.length > limit_of(wanted):
+            raise self._too_long(wanted, answer.url, answer.length)
         place.unlink(missing_ok=True)
         return True
 

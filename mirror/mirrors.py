@@ -30,13 +30,15 @@ def parse_mirrors(data: bytes, where: str) -> list[str]:
         url = url.rstrip("/") + "/"
         if _usable(url) and url not in mirrors:
             mirrors.append(url)
+        if len(mirrors) == _MAX_MIRRORS:
+            break
     if not mirrors:
         raise MalformedIndex(
             "no http or https mirror in the mirror list",
             where=where,
             remedy="open the address of `mirrorlist` in a browser: is it a list of mirrors?",
         )
-    return mirrors[:_MAX_MIRRORS]
+    return mirrors
 
 
 def _usable(url: str) -> bool:
@@ -90,7 +92,8 @@ def _metalink(data: bytes, where: str) -> list[str]:
     parser.EndElementHandler = end
     try:
         parser.Parse(data, True)
-    except expat.ExpatError as error:
+    except (expat.ExpatError, ValueError, LookupError) as error:
+        # Not ExpatError: encodings that are none, or that are no encodings of text.
         raise MalformedIndex(f"the mirror list is not XML: {error}", where=where) from error
     return [url for _, url in sorted(found, key=lambda pair: pair[0])]
 

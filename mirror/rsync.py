@@ -369,7 +369,7 @@ def read_secret(path: Path | None) -> str:
             remedy="write the password as its only line, readable by Sluice alone",
         ) from error
     lines = text.splitlines()
-    if len(data) > _MAX_SECRET or not lines or not lines[0]:
+    if len(data) > _MAX_SECRET or not lines or not lines[0] or "\0" in lines[0]:
         raise errors.ConfigError(
             "the password file holds no password",
             where=str(path),

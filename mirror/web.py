@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ _MAX_WAIT = 300.0
 _SMALL = 16 << 10
 _MIN_RATE = 1024
 """Bytes a second below which an answer counts as stalled."""
+_LENGTH = re.compile(r"[0-9]{1,19}")
 _log = logging.getLogger("sluice.mirror")
 
 
@@ -45,13 +47,17 @@ class Answer:
             name.lower(): response.headers[name] for name in response.headers
         }
 
+    @property
+    def length(self) -> int | None:
+        """Bytes of the body, if the server says a number that can be one."""
+        return _length(self.headers)
+
     def blocks(self, size: int, slowest: int) -> Iterator[bytes]:
         """The body as stored upstream. Raises UpstreamUnreachable when it breaks off, or
 
         in ``timeout`` seconds fewer bytes came than ``slowest`` a second would bring.
         """
-        expected = self.headers.get("content-length", "")
-        promised = int(expected) if expected.isascii() and expected.isdigit() else None
+        promised = self.length
         total = fresh = 0
         since = time.monotonic()
         try:
@@ -75,10 +81,10 @@ class Answer:
         if value.isascii() and value.isdigit():
             return min(float(value[:9]), _MAX_WAIT)
         try:
-            moment = parsedate_to_datetime(value)
-        except (TypeError, ValueError):
+            moment = parsedate_to_datetime(value).timestamp()
+        except (TypeError, ValueError, OverflowError, OSError):
             return None
-        return max(0.0, min(moment.timestamp() - time.time(), _MAX_WAIT))
+        return max(0.0, min(moment - time.time(), _MAX_WAIT))
 
 
 class Web:
@@ -229,12 +235,18 @@ def _finish(response: urllib3.BaseHTTPResponse) -> None:
 
     the next request too. Upstreams answer many a 404 with a page.
     """
-    length = response.headers.get("content-length", "")
-    if response.status >= 300 and length.isdigit() and int(length) <= _SMALL:
+    length = _length(response.headers)
+    if response.status >= 300 and length is not None and length <= _SMALL:
         with suppress(urllib3.exceptions.HTTPError, OSError):
             response.read(_SMALL, decode_content=False)
     response.close()
     response.release_conn()
+
+
+def _length(headers: Mapping[str, str]) -> int | None:
+    """Content-Length (RFC 9110, 8.6); None for what is none, or for no size of any file."""
+    match = _LENGTH.fullmatch(headers.get("content-length", ""))
+    return int(match[0]) if match is not None else None
 
 
 def _unreachable(what: str, url: str) -> errors.UpstreamUnreachable:

@@ -45,7 +45,8 @@ def parse_target(raw: str) -> Target | None:
         return None
     try:
         decoded = unquote_to_bytes(escaped).decode()
-    except UnicodeDecodeError:
+        query.encode()  # what is no text cannot be written into a link to the next page
+    except UnicodeError:
         return None
     if _CONTROL.search(decoded):
         return None

@@ -28,7 +28,14 @@ from urllib.parse import quote
 from manifests import canonical
 from manifests.digest import is_digest
 from manifests.durable import Durable, publish_file
-from manifests.errors import BackupDamaged, ConfigError, SluiceError, UsageError, WrongVersion
+from manifests.errors import (
+    BackupDamaged,
+    BadPath,
+    ConfigError,
+    SluiceError,
+    UsageError,
+    WrongVersion,
+)
 from manifests.state import format_time
 from manifests.tree import check_path
 from store.blobs import LocalBlobs
@@ -274,7 +281,10 @@ def _read_marker(source: Path) -> _Marker:
             remedy="restore it with that version, then upgrade",
         )
     ledger = marker.get("ledger")
-    digests = {check_path(name): str(digest) for name, digest in files.items()}
+    try:
+        digests = {check_path(name): str(digest) for name, digest in files.items()}
+    except BadPath as error:
+        raise _damaged(source / MARKER) from error
     wanted = [*digests.values(), *([] if ledger is None else [str(ledger)])]
     if not all(is_digest(digest) for digest in wanted):
         raise _damaged(source / MARKER)

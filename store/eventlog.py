@@ -22,7 +22,7 @@ from datetime import datetime
 
 from manifests import canonical
 from manifests.digest import Digest
-from manifests.errors import BlobDamaged, BlobMissing, LedgerDamaged
+from manifests.errors import LedgerDamaged, SluiceError
 from manifests.state import format_time, parse_time
 from store.ledger import ReadTransaction
 from store.ledger.events import NO_EVENT, EventArchive, linked
@@ -33,6 +33,10 @@ BLOCK = 5000
 """Events in an archive."""
 _PIN = "events"
 _LONGEST_LINE = 64 << 20
+_UNREADABLE = (
+    SluiceError, ValueError, TypeError, KeyError, RecursionError, EOFError, OSError, zlib.error
+)  # fmt: skip
+"""What reading an archive may raise: of the store, of gzip, of JSON, of its fields."""
 
 
 def line_of(event: Event) -> bytes:
@@ -104,7 +108,7 @@ def _archived(store: Store, tx: ReadTransaction) -> Iterator[Event]:
             for event in linked(_read(store, archive.blob), last, head):
                 yield event
                 last, head = event.seq, event.digest
-        except (BlobMissing, BlobDamaged, ValueError, KeyError, EOFError, OSError, zlib.error) as e:
+        except _UNREADABLE as e:
             raise LedgerDamaged(
                 f"blob {archive.blob} cannot be read: {e}",
                 where=where,

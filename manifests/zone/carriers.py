@@ -157,7 +157,7 @@ def _tcp_sending(section: Section, folder: Path) -> TcpSending:
         port=port,
         rate=section.get("rate", Value.rate, None),
         repeat=section.get("repeat", Value.size, _REPEAT),
-        timeout=section.get("timeout", Value.positive, _TIMEOUT),
+        timeout=section.get("timeout", Value.timeout, _TIMEOUT),
         tls=section.get("tls", lambda v: _tls(v, folder), None),
     )
 
@@ -169,7 +169,7 @@ def _tcp_listening(section: Section, folder: Path) -> TcpListening:
         port=port,
         connections=section.get("connections", lambda v: v.integer(1, 256), 8),
         max_part=section.get("max_part", lambda v: v.size(MIN_PART_SIZE), 16 * GIB),
-        timeout=section.get("timeout", Value.positive, _TIMEOUT),
+        timeout=section.get("timeout", Value.timeout, _TIMEOUT),
         tls=section.get("tls", lambda v: _tls(v, folder), None),
     )
 

@@ -217,7 +217,7 @@ def _connection(section: Section, folder: Path) -> Connection:
         ca_file=path("ca_file"),
         client_cert=path("client_cert"),
         client_key=path("client_key"),
-        timeout=section.get("timeout", Value.positive, Connection().timeout),
+        timeout=section.get("timeout", Value.timeout, Connection().timeout),
         retries=section.get("retries", lambda v: v.integer(0, 100), Connection().retries),
         parallel=section.get("parallel", lambda v: v.integer(1, 64), Connection().parallel),
     )

@@ -22,6 +22,7 @@ D = TypeVar("D")
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 """Names of repositories and streams; they become URL segments and file names."""
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,18}")
+_WEEK = 7 * 86400.0
 _TAG = "tag:yaml.org,2002:"
 _SECRETS = frozenset({"password", "passwd", "passphrase", "secret", "token", "ledger_password"})
 
@@ -156,6 +157,16 @@ class Value:
         seconds = self.duration()
         if seconds <= 0:
             self.fail(f"`{self.path}` must be more than 0", "write a duration such as 60s")
+        return seconds
+
+    def timeout(self) -> float:
+        """Seconds to wait on a connection, more than 0 and at most a week.
+
+        The kernel counts them in milliseconds of 32 bits.
+        """
+        seconds = self.positive()
+        if seconds > _WEEK:
+            self.fail(f"`{self.path}` is more than a week", "write a duration such as 60s")
         return seconds
 
     @property

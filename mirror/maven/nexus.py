@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 from manifests import errors
 from manifests.formats.base import Wanted
 from manifests.formats.maven.layout import METADATA, checksum_of
+from manifests.tree import MAX_SIZE
 from manifests.zone.model import Nexus
 from mirror.http import HttpTransport
 from mirror.report import printable
@@ -229,7 +230,7 @@ def _assets(items: list[object], where: str) -> Iterator[Asset]:
             continue  # made here
         row: dict[str, object] = {"path": path}
         size = item.get("fileSize")
-        if isinstance(size, int) and not isinstance(size, bool) and size >= 0:
+        if isinstance(size, int) and not isinstance(size, bool) and 0 <= size <= MAX_SIZE:
             row["size"] = size
         sums = item.get("checksum")
         if isinstance(sums, dict):

@@ -168,7 +168,7 @@ def _decoded(raw: str) -> str:
         raise errors.BadPath("an escaped slash or percent sign in a path", where=printable(raw))
     try:
         path = unquote_to_bytes(raw).decode()
-    except UnicodeDecodeError:
+    except UnicodeError:  # of its escapes, or of bytes that were not escaped
         raise errors.BadPath("a path that is not UTF-8", where=printable(raw)) from None
     if path and not path.endswith("/"):
         safe_path(check_path(path))

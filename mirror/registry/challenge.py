@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 _MAX = 16 << 10
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - a grammar
+_BLANKS = re.compile(r"\s*")
 _PART = re.compile(
-    rf'\s*,?\s*(?:(?P<key>{_TOKEN})\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>{_TOKEN}))'
-    rf"|(?P<scheme>{_TOKEN})(?=\s|,|$)(?P<rest>\s*))"
+    rf'(?:(?P<key>{_TOKEN})\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>{_TOKEN}))'
+    rf"|(?P<scheme>{_TOKEN})(?=\s|,|$))"
 )
 
 
@@ -30,7 +31,7 @@ def challenges(header: str) -> list[Challenge]:
 def _challenges(header: str) -> Iterator[Challenge]:
     current: Challenge | None = None
     position = 0
-    while match := _PART.match(header, position):
+    while match := _PART.match(header, _between(header, position)):
         position = match.end()
         if match["scheme"] is not None:
             if current is not None:
@@ -43,3 +44,20 @@ def _challenges(header: str) -> Iterator[Challenge]:
             current.values.setdefault(match["key"].lower(), value)
     if current is not None:
         yield current
+
+
+def _between(header: str, position: int) -> int:
+    """Where the next part begins: after blanks, perhaps with one comma among them.
+
+    Looked for without going back: one expression for this and the part takes seconds for
+    thousands of blanks.
+    """
+    position = _end_of_blanks(header, position)
+    return (
+        _end_of_blanks(header, position + 1) if header[position : position + 1] == "," else position
+    )
+
+
+def _end_of_blanks(header: str, position: int) -> int:
+    match = _BLANKS.match(header, position)
+    return position if match is None else match.end()

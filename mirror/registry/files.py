@@ -120,6 +120,8 @@ class TarFiles:
                     if count >= _MOST_MEMBERS:
                         raise self._bad(f"more than {_MOST_MEMBERS} members")
                     tar.members = []  # type: ignore[attr-defined]  # else it keeps every one
+                    if member.size < 0:
+                        raise self._bad("a member of less than nothing")
                     name = _plain(member.name)
                     if name is None:
                         continue
@@ -135,7 +137,14 @@ class TarFiles:
                         target = _plain(member.linkname)
                         if target is not None:
                             links[name] = target
-        except (tarfile.TarError, OSError, ValueError, EOFError) as error:
+        except (
+            tarfile.TarError,
+            OSError,
+            ValueError,
+            EOFError,
+            OverflowError,
+            RecursionError,
+        ) as error:  # the last two: a size of 30 digits, a thousand long names in a row
             raise self._bad(printable(str(error))) from error
         return members, links
 

@@ -68,8 +68,12 @@ class EventReads(ReadBase):
 
     def event_archives(self) -> list[EventArchive]:
         """The archives that hold what is no longer here, oldest first."""
-        rows = from_json(self.get_meta(_ARCHIVES) or "[]", "the list of archived events")
-        return [EventArchive(int(last), Digest(head), Digest(blob)) for last, head, blob in rows]
+        where = "the list of archived events"
+        rows = from_json(self.get_meta(_ARCHIVES) or "[]", where)
+        try:
+            return [EventArchive(int(at), Digest(head), Digest(blob)) for at, head, blob in rows]
+        except (TypeError, ValueError) as error:
+            raise LedgerDamaged("not rows of three", where=where) from error
 
     def event_anchor(self) -> tuple[int, Digest]:
         """Number and digest of the last event that was archived; (0, 64 zeros) for none."""

@@ -34,7 +34,7 @@ def test_no_target_leads_out_of_the_tree(raw: str) -> None:
     assert target.path.startswith("/")
     assert not {".", ".."} & set(target.path.split("/"))
     assert not any(ord(char) < 32 or 0x7F <= ord(char) < 0xA0 for char in target.path)
-    target.path.encode()  # it is UTF-8
+    (target.path + target.query).encode()  # it is UTF-8
 
 
 @given(st.text(min_size=1, max_size=60).filter(_good), st.sampled_from(["", "/", "+~^", "%"]))

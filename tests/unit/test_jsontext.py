@@ -34,7 +34,7 @@ def test_what_utf8_can_hold_is_read(value: object, in_ascii: bool) -> None:
     [
         rb'"\ud800"', rb'{"\udfff": 1}', rb'["a", {"b": "x\uDbFFx"}]', rb'"\udc00\ud800"',
         b'"\xed\xa0\x80"', '"utf-16"'.encode("utf-16"), b"NaN", b"[-Infinity]", b"[" * 100_000,
-        b"9" * 5_000, b"", b"{'a': 1}",
+        b"9" * 5_000, b"", b"{'a': 1}", b"[1e999]", b"-1E400",
     ],
 )  # fmt: skip
 def test_what_it_cannot_hold_is_a_value_error(data: bytes) -> None:

@@ -73,7 +73,9 @@ def test_the_command_line_of_rsync(tmp_path: Path) -> None:
 def test_a_password_file_without_a_password_is_told(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.write_text("\n")
-    for path in (empty, tmp_path / "none"):
+    odd = tmp_path / "odd"
+    odd.write_text("s3\0cret\n")
+    for path in (empty, tmp_path / "none", odd):
         with pytest.raises(ConfigError):
             read_secret(path)
     assert read_secret(None) == ""

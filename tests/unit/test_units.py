@@ -89,7 +89,21 @@ def test_durations(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "6", "h", "6 hours", "6H", "-6h", "6h,", "6h  3m", "1y", "9" * 30 + "w", "6h" * 99]
+    "text",
+    [
+        "",
+        "6",
+        "h",
+        "6 hours",
+        "6H",
+        "-6h",
+        "6h,",
+        "6h  3m",
+        "1y",
+        "9" * 30 + "w",
+        "6h" * 99,
+        "36501d",
+    ],
 )
 def test_no_durations(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -164,13 +178,13 @@ def test_bytes_for_people_are_near(count: int) -> None:
     assert abs(parse_size(format_bytes(count)) - count) <= count / 20 + 1
 
 
-@given(st.integers(0, 10**15))
+@given(st.integers(0, 3 * 10**12))
 def test_durations_round_trip(milliseconds: int) -> None:
     seconds = milliseconds / 1000
     assert parse_duration(format_duration(seconds, exact=True)) == seconds
 
 
-@given(st.floats(0, 1e12))
+@given(st.floats(0, 3e9))
 def test_short_durations_parse_and_round_down(seconds: float) -> None:
     short = parse_duration(format_duration(seconds))
     assert short <= seconds + 0.001

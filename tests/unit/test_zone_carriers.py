@@ -53,6 +53,7 @@ def test_media_on_both_sides() -> None:
         (OUT % 'carrier: tcp, to: "h:1", outbox: o', "of no use", "carrier: file"),
         (OUT % 'carrier: tcp, to: "h:1", retain: {age: 1d}', "of no use", "carrier: file"),
         (OUT % 'carrier: tcp, to: "h:1", timeout: 0', "more than 0", "60s"),
+        (OUT % 'carrier: tcp, to: "h:1", timeout: 30d', "more than a week", "60s"),
         (OUT % 'carrier: tcp, to: "h:1", tls: {cert: a}', "lacks the key `key`", "key.pem"),
         (OUT % 'carrier: tcp, to: "h:1", listen: "h:1"', "inside zone", ""),
         (OUT % "carrier: file, outbox: o, rate: 1MiB", "of no use", "carrier: tcp"),

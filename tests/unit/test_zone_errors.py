@@ -152,6 +152,8 @@ def test_the_file_and_its_common_keys(text: str, line: int, what: str, remedy: s
         ("bandwidth: fast", "not a rate", "800Mbit"),
         ("timeout: 60", "not a duration", "30s"),
         ("timeout: 0", "more than 0", ""),
+        ("timeout: 8d", "more than a week", "60s"),
+        ("timeout: 999999w", "too long a duration", ""),
         ("retries: -1", "cannot be -1", ""),
         ("parallel: 65", "cannot be 65", ""),
         ("password_file: p", "without `username`", "username"),

@@ -28,7 +28,7 @@ _SMALL = 64 << 10
 _ENTITY = re.compile(rb"&([A-Za-z][A-Za-z0-9]{1,15});")
 _OF_XML = frozenset((b"amp", b"lt", b"gt", b"quot", b"apos"))
 _DECLARATION = re.compile(
-    rb"""<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["'][^>]*\?>"""
+    rb"""<\?xml[^>]{0,200}?\sencoding\s{0,9}=\s{0,9}["']([A-Za-z0-9._-]{1,40})["'][^>]{0,200}\?>"""
 )
 #: A declaration that leaves no doubt of UTF-8.
 _PLAIN = re.compile(
@@ -38,6 +38,10 @@ _PLAIN = re.compile(
 _RELOCATION = "distributionManagement/relocation"
 _KEPT = frozenset(("groupId", "artifactId", "version", "packaging"))
 _KNOWN = frozenset(("utf-8", "utf-16", "iso8859-1", "ascii"))
+#: Python's own: no parser of XML knows them, and the first two take quadratic time.
+_NONE_OF_XML = frozenset(
+    ("punycode", "idna", "unicode-escape", "raw-unicode-escape", "undefined", "charmap")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +184,13 @@ def _readable(data: bytes, where: str) -> bytes:
     if declared is not None:
         try:
             codec = codecs.lookup(declared[1].decode())
+            if codec.name in _NONE_OF_XML:
+                raise LookupError(codec.name)
             if codec.name not in _KNOWN:
-                text, _ = codec.decode(data.removeprefix(codecs.BOM_UTF8)[declared.end() :])
+                # By the name: that refuses what is no encoding of text (zlib, a bomb).
+                text = data.removeprefix(codecs.BOM_UTF8)[declared.end() :].decode(codec.name)
                 data = text.encode()
-        except (LookupError, UnicodeError, TypeError, AttributeError) as error:
+        except (LookupError, UnicodeError) as error:
             raise MalformedIndex("not in the encoding that it declares", where=where) from error
 
     def plain(found: re.Match[bytes]) -> bytes:

@@ -13,6 +13,7 @@ from functools import cmp_to_key
 _QUALIFIERS = ("alpha", "beta", "milestone", "rc", "snapshot", "", "sp")
 _ALIASES = {"ga": "", "final": "", "release": "", "cr": "rc"}
 _LETTERS = {"a": "alpha", "b": "beta", "m": "milestone"}
+_LONG = 1000
 _RELEASE = str(_QUALIFIERS.index("")).encode("utf-16-be")
 
 #: A number: (class by its length, value); a qualifier: its sort text in UTF-16, as Java compares.
@@ -23,7 +24,13 @@ _Chain = list[list[_Item]]
 def _number(digits: str) -> _Item:
     """Java picks int, long or BigInteger by the length without leading zeros."""
     digits = digits.lstrip("0") or digits
-    return (len(digits) > 9) + (len(digits) > 18), int(digits)
+    size = (len(digits) > 9) + (len(digits) > 18)
+    if len(digits) < _LONG:
+        return size, int(digits)
+    # Python reads so many digits in quadratic time, or not at all. Those of ASCII order by their
+    # bytes as by their value, and more of them are larger than any number read as one.
+    plain = "".join(str(int(char)) for char in digits).lstrip("0")
+    return size, int(plain or "0") if len(plain) < _LONG else int.from_bytes(plain.encode(), "big")
 
 
 def _qualifier(text: str, *, before_digit: bool) -> _Item:

@@ -20,6 +20,7 @@ MAX_BYTES = 4 << 20
 MAX_RECORDS = 1000
 
 _FOREIGN = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//")
+_HERE = re.compile(r"\A(?:\./)+")
 _HEX = re.compile(r"[0-9a-f]+")
 _NUMBER = re.compile(r"[0-9]{1,19}")
 
@@ -50,8 +51,7 @@ class Location:
         Raises BadPath for what may not enter a tree, or is ours.
         """
         href = f"{self.base.rstrip('/')}/{self.href}" if self.base else self.href
-        while href.startswith("./"):
-            href = href[2:]
+        href = _HERE.sub("", href)
         if self.foreign:
             raise BadPath("a URL instead of a path", where=shown(href))
         path = check_path(prefix + href)

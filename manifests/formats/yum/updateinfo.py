@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Iterable, Iterator
 from xml.sax.saxutils import escape, quoteattr
 
@@ -10,6 +11,7 @@ from manifests.formats import xmlstream
 from manifests.formats.yum.repomd import shown
 
 _MAX_UPDATE = 64 << 20
+_NAME = re.compile(r"[^\W\d]")
 
 
 class _Rewriter:
@@ -41,7 +43,13 @@ class _Rewriter:
                 f"{get('name', '')}-{get('epoch') or '0'}:{get('version', '')}"
                 f"-{get('release', '')}.{get('arch', '')}"
             )
-        written = "".join(f" {key}={quoteattr(value)}" for key, value in attributes.items())
+        if not _NAME.match(name):
+            # A parser that knows no namespaces takes `a:5`; without its prefix that is no name.
+            raise MalformedIndex(f"an element that has no name: <{shown(name)}>", where=self._where)
+        # Prefixes are declared in the outermost element, which is not copied; no client needs any.
+        written = "".join(
+            f" {key}={quoteattr(value)}" for key, value in attributes.items() if ":" not in key
+        )
         self._add(f"<{name}{written}>")
 
     def end(self, depth: int, name: str, text: str) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from manifests.errors import UsageError
+
 
 class DurableFile(Protocol):
     """A new file that is being written. Closing does not make it durable."""
@@ -72,11 +74,23 @@ class Durable(Protocol):
         """Called by the ledger right after a transaction committed."""
 
 
+def refuse_device(target: Path) -> None:
+    """Raise UsageError if ``target`` is there, and neither a file nor a folder."""
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        raise UsageError(
+            "this is a device or a pipe, and no file",
+            where=str(target),
+            remedy="name a new file, or one that may be replaced",
+        )
+
+
 def publish_file(files: Durable, target: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Write ``data`` under a temporary name, make it durable, then rename it to ``target``.
 
-    The one way to write a small named file (configuration, state, a key).
+    The one way to write a small named file (configuration, state, a key). Raises UsageError
+    where a device or the like has that name: root would put a file in the place of /dev/null.
     """
+    refuse_device(target)
     temporary = target.with_name(f".{target.name}.tmp")
     files.unlink(temporary)
     with files.create(temporary, mode) as out:

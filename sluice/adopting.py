@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from manifests.digest import Digest, is_digest
+from manifests.durable import refuse_device
 from manifests.errors import ConfigError, MalformedTree, OversizedIndex, UsageError
 from manifests.state import is_name
 from manifests.tree import parse
@@ -72,7 +73,9 @@ def known(context: Context, repository: str) -> Adopted:
 
 
 def write_list(context: Context, tree: Digest, file: Path) -> None:
-    """Write the adopted tree's text, for the other side. Raises ConfigError, StoreError."""
+    """Write the adopted tree's text, for the other side. Raises UsageError, ConfigError,
+    StoreError."""
+    refuse_device(file)
     files, source = context.files, context.store.blobs
     temporary = file.with_name(f".{file.name}.tmp")
     try:

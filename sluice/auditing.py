@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from manifests.digest import Digest
-from manifests.durable import Durable
+from manifests.durable import Durable, refuse_device
 from store.eventlog import every_event, line_of, verify_log
 from store.ledger import ReadTransaction
 from store.store import Store
@@ -21,9 +21,10 @@ def export_events(
 ) -> tuple[int, Digest]:
     """Write the whole log to ``target``, in one step; number and digest of the last event.
 
-    The file is for its owner and group. Raises LedgerDamaged, and leaves ``target`` as it
-    was, if the chain does not hold.
+    The file is for its owner and group. Raises UsageError, LedgerDamaged, and leaves
+    ``target`` as it was, if the chain does not hold.
     """
+    refuse_device(target)
     verify_log(store, tx)
     head = tx.event_head()
     temporary = target.with_name(f".{target.name}.tmp")

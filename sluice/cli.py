@@ -11,7 +11,7 @@ import os
 import pwd
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -21,6 +21,7 @@ from manifests.errors import SluiceError, UsageError
 from sluice import __version__, stopping
 from sluice.errors import report
 from sluice.examples import explain
+from sluice.text import printable
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -141,6 +142,24 @@ def _called(words: Sequence[str]) -> tuple[str | None, str]:
     return None, ""
 
 
+def _only_text(values: Iterable[object]) -> None:
+    """Refuse what was typed and no UTF-8 holds, files apart: no ledger or bundle has such a name.
+
+    Raises UsageError.
+    """
+    for value in values:
+        for word in value if isinstance(value, list) else [value]:
+            if not isinstance(word, str):
+                continue
+            try:
+                word.encode()
+            except UnicodeEncodeError:
+                raise UsageError(
+                    f"an argument that is not UTF-8: {printable(word)[:80]}",
+                    remedy="write it in UTF-8; a file of such a name has to be renamed",
+                ) from None
+
+
 def _told(error: OSError, zone: Path) -> SluiceError:
     """A file that is not there or may not be touched; a traceback would say less."""
     where = Path(os.fsdecode(error.filename)).absolute()
@@ -194,6 +213,7 @@ def _obey(words: Sequence[str]) -> int:
         stopping.heed()
         try:
             options = parser(words).parse_args(words)
+            _only_text(vars(options).values())
             command: Command = options.command
             return command(options)
         except SluiceError as error:

@@ -7,6 +7,7 @@ read again. The key types are Ed25519 (RFC 8032) and ECDSA P-384 (FIPS 186-5).
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,7 +55,7 @@ def passphrase_from(environ: Mapping[str, str]) -> bytes | None:
     Raises `ConfigError` for a file that cannot be read, or an empty passphrase.
     """
     if PASSPHRASE in environ:
-        found, where = environ[PASSPHRASE].encode(), PASSPHRASE
+        found, where = os.fsencode(environ[PASSPHRASE]), PASSPHRASE
     elif PASSPHRASE_FILE in environ:
         where = environ[PASSPHRASE_FILE]
         found = _read(Path(where)).removesuffix(b"\n").removesuffix(b"\r")

@@ -319,7 +319,7 @@ class RepositoryKey:
 
     def _gpg(self, home: Path, words: list[str]) -> Outcome:
         return run("gpg", [*_GPG, "--passphrase-fd", "0", *words], home=home,
-                   stdin=self._passphrase.encode() + b"\n")  # fmt: skip
+                   stdin=os.fsencode(self._passphrase) + b"\n")  # fmt: skip
 
     def _useless(self, done: Outcome) -> ConfigError:
         return ConfigError(

@@ -9,6 +9,7 @@ zone: a journal that cannot be reached costs a field, not a duty.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sys
 import time
@@ -20,6 +21,7 @@ from manifests.state import format_time
 _SOCKET = "/run/systemd/journal/socket"
 _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3}
 _LONGEST = 8192
+_WHOLE = re.compile(r"[0-9]{1,18}")
 
 
 class Log:
@@ -66,7 +68,7 @@ class Manager:
         self._address = environ.get("NOTIFY_SOCKET", "")
         microseconds = environ.get("WATCHDOG_USEC", "")
         here = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
-        self.watchdog = int(microseconds) / 1e6 if here and microseconds.isdigit() else None
+        self.watchdog = int(microseconds) / 1e6 if here and _WHOLE.fullmatch(microseconds) else None
         """Seconds after which silence counts as death; None: nobody listens for it."""
 
     def ready(self, status: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import os
 import tarfile
 import zlib
 from collections.abc import Callable
@@ -19,6 +20,7 @@ import pytest
 import urllib3
 
 from manifests import canonical
+from manifests.durable import publish_file
 from manifests.errors import (
     BackupDamaged,
     BadPath,
@@ -41,6 +43,10 @@ from mirror.registry.challenge import challenges
 from mirror.registry.files import TarFiles
 from mirror.web import Answer, _finish
 from repo_server.target import parse_target
+from sluice.auditing import export_events
+from sluice.cli import main
+from sluice.keys import PASSPHRASE, passphrase_from
+from sluice.running.journal import Manager
 from store.backup import restore
 from store.eventlog import archive_events, verify_log
 from store.ledger.base import to_json
@@ -237,3 +243,32 @@ def test_lines_of_an_archive_of_events_that_are_none(
         tx.set_meta("event_archives", "[5]")
     with store.ledger.read() as tx, pytest.raises(LedgerDamaged, match="list of archived"):
         verify_log(store, tx)
+
+
+@pytest.mark.parametrize("words", [["snapshots", "x\udcff"], ["wants", "forget", "\ud800", "x"]])
+def test_an_argument_that_no_text_holds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    assert main(["-z", str(tmp_path), *words]) == 2
+    assert "not UTF-8" in capsys.readouterr().err
+
+
+def test_a_passphrase_may_be_any_bytes() -> None:
+    assert passphrase_from({PASSPHRASE: "g\udcffd"}) == b"g\xffd"
+
+
+@pytest.mark.parametrize("microseconds", ["\xb2", "9" * 5000, "-1"])
+def test_a_watchdog_of_no_time_is_none(microseconds: str) -> None:
+    assert Manager({"WATCHDOG_USEC": microseconds}).watchdog is None
+
+
+def test_what_is_written_takes_no_place_of_a_device(tmp_path: Path, store: Store) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (tmp_path / "link").symlink_to(pipe)
+    for target in (pipe, tmp_path / "link"):
+        with pytest.raises(UsageError, match="no file"):
+            publish_file(store.files, target, b"x")
+        with store.ledger.read() as tx, pytest.raises(UsageError, match="no file"):
+            export_events(store, tx, store.files, target)
+    assert pipe.is_fifo() and not [*tmp_path.glob(".*.tmp")]

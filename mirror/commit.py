@@ -64,21 +64,21 @@ class Committer:
     ) -> None:
         self._store = store
         self._repository = repository
-        self._name = self.name = repository.name
+        self.name = repository.name
         self._actor = actor
         self._now = now
 
     def previous(self) -> StoredSnapshot | None:
         """The newest snapshot; None also if its tree is lost: nothing can build on it."""
         with self._store.ledger.read() as tx:
-            newest = tx.newest_snapshot("", self._name)
+            newest = tx.newest_snapshot("", self.name)
         lost = newest is not None and not self._store.blobs.has(newest.snapshot.tree)
         return None if lost else newest
 
     def exceptions(self) -> list[AcceptedMissing]:
         """What people accepted as missing."""
         with self._store.ledger.read() as tx:
-            return tx.exceptions(self._name)
+            return tx.exceptions(self.name)
 
     def verified(self, keys: str) -> Digest | None:
         """A tree whose packages were verified with these keys."""
@@ -88,7 +88,7 @@ class Committer:
 
     @property
     def _signed_key(self) -> str:
-        return _meta_key("signed", self._name)
+        return _meta_key("signed", self.name)
 
     def to_accept(self, paths: Sequence[str], reason: str) -> list[AcceptedMissing]:
         """What is to be recorded of files that a person accepts as missing, if they are.
@@ -99,13 +99,13 @@ class Committer:
             if not path or len(path) > _MAX_ACCEPTED or printable(path, _MAX_ACCEPTED) != path:
                 raise errors.UsageError(
                     f"not a path in a repository: {printable(path)}",
-                    where=self._name,
+                    where=self.name,
                     remedy="copy the path as `sluice status` shows it",
                 )
         known = {row.path for row in self.exceptions()}
         by, at = self._actor or self._store.ledger.actor, self._now()
         new = [path for path in dict.fromkeys(paths) if path not in known]
-        return [AcceptedMissing(self._name, path, reason, by, at) for path in new]
+        return [AcceptedMissing(self.name, path, reason, by, at) for path in new]
 
     def accept(self, rows: Sequence[AcceptedMissing]) -> None:
         """Record that a person accepted files as missing."""
@@ -115,27 +115,27 @@ class Committer:
             for row in rows:
                 tx.event(
                     "sync.missing-accepted",
-                    repository=self._name,
+                    repository=self.name,
                     path=row.path,
                     reason=row.reason,
                 )
-                tx.accept_missing(self._name, row.path, row.reason, row.by, row.at)
+                tx.accept_missing(self.name, row.path, row.reason, row.by, row.at)
 
     def require_again(self, paths: Sequence[str]) -> None:
         """Take back that files were accepted as missing. Raises UsageError."""
         with self._store.ledger.write(self._actor) as tx:
             for path in paths:
-                known = tx.exceptions(self._name)
-                if not tx.drop_exception(self._name, path):
+                known = tx.exceptions(self.name)
+                if not tx.drop_exception(self.name, path):
                     raise no_exception(path, known)
-                tx.event("sync.missing-withdrawn", repository=self._name, path=path)
+                tx.event("sync.missing-withdrawn", repository=self.name, path=path)
 
     def hold(self, error: errors.SluiceError, kind: str, detail: dict[str, object]) -> None:
         """Remember why the sync could not end. Says so on ``error`` if even that fails."""
         hold = Hold(
             key=self._hold_key,
             stream="",
-            repository=self._name,
+            repository=self.name,
             kind=kind,
             reason=printable(str(error), 1000),
             remedy=error.remedy,
@@ -147,13 +147,13 @@ class Committer:
                 old = tx.hold(hold.key)
                 tx.set_hold(hold)
                 if old is None or (old.kind, old.reason) != (hold.kind, hold.reason):
-                    tx.event("sync.held", repository=self._name, cause=kind, reason=hold.reason)
+                    tx.event("sync.held", repository=self.name, cause=kind, reason=hold.reason)
         except errors.SluiceError as failure:
             error.add_note(f"the hold could not be recorded: {failure}")
 
     @property
     def _hold_key(self) -> str:
-        return f"sync/{self._name}"
+        return f"sync/{self.name}"
 
     def unchanged(self, built: Built | None, settings: Settings) -> None:
         """Nothing is new: holds end, and what the upstream said of its indexes is kept."""
@@ -170,9 +170,9 @@ class Committer:
     def snapshot(self, built: Built, settings: Settings, removals_accepted: int) -> Snapshot:
         """Commit a snapshot, drop the oldest beyond ``keep``, end the holds."""
         with self._store.ledger.write(self._actor) as tx:
-            newest = tx.newest_snapshot("", self._name)
+            newest = tx.newest_snapshot("", self.name)
             snapshot = Snapshot(
-                repository=self._name,
+                repository=self.name,
                 format=self._repository.format,
                 serial=self._serial(tx, newest),
                 tree=built.tree.digest,
@@ -183,10 +183,10 @@ class Committer:
             )
             tx.add_snapshot(StoredSnapshot("", snapshot, built.gathered.source))
             if removals_accepted:
-                tx.event("sync.removals-accepted", repository=self._name, files=removals_accepted)
+                tx.event("sync.removals-accepted", repository=self.name, files=removals_accepted)
             done = tx.event(
                 "sync.done",
-                repository=self._name,
+                repository=self.name,
                 serial=snapshot.serial,
                 tree=snapshot.tree,
                 files=snapshot.files,
@@ -197,15 +197,15 @@ class Committer:
                 advice=len(built.problems),
             )
             keep_origin(tx, self._origin(snapshot, built, settings, done.actor))
-            old = tx.snapshots("", self._name)[max(1, self._repository.keep) :]
+            old = tx.snapshots("", self.name)[max(1, self._repository.keep) :]
             for stored in old:
-                tx.drop_snapshot("", self._name, stored.snapshot.serial)
-                drop_origin(tx, self._name, stored.snapshot.serial)
+                tx.drop_snapshot("", self.name, stored.snapshot.serial)
+                drop_origin(tx, self.name, stored.snapshot.serial)
             if old:
                 serials = [stored.snapshot.serial for stored in old]
-                tx.event("snapshots.dropped", repository=self._name, serials=serials[:100])
+                tx.event("snapshots.dropped", repository=self.name, serials=serials[:100])
             self._remember(tx, built, settings)
-            settle_adopted(tx, self._name)
+            settle_adopted(tx, self.name)
             if tx.hold(self._hold_key) is not None:
                 self._release(tx)
         return snapshot
@@ -214,7 +214,7 @@ class Committer:
         """What the inside is told of where a snapshot came from."""
         keys = settings.keys
         return Origin(
-            self._name,
+            self.name,
             snapshot.serial,
             _public(built.gathered.source),
             snapshot.created,
@@ -225,16 +225,16 @@ class Committer:
         )
 
     def _remember(self, tx: WriteTransaction, built: Built | None, settings: Settings) -> None:
-        tx.set_meta(_meta_key("synced", self._name), format_time(self._now()))
+        tx.set_meta(_meta_key("synced", self.name), format_time(self._now()))
         if built is None:
             return
-        tx.set_validators(self._name, built.gathered.validators)
+        tx.set_validators(self.name, built.gathered.validators)
         for path in built.returned:
-            tx.drop_exception(self._name, path)
-            tx.event("sync.missing-returned", repository=self._name, path=path)
+            tx.drop_exception(self.name, path)
+            tx.event("sync.missing-returned", repository=self.name, path=path)
         if settings.keys.digest and self._repository.signers.check_packages:
             tx.set_meta(self._signed_key, f"{built.tree.digest} {settings.keys.digest}")
 
     def _release(self, tx: WriteTransaction) -> None:
         tx.clear_hold(self._hold_key)
-        tx.event("sync.released", repository=self._name)
+        tx.event("sync.released", repository=self.name)

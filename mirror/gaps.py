@@ -10,18 +10,16 @@ from manifests import errors
 from manifests.formats.base import EXCEPTIONS
 from manifests.tree import Entry
 from mirror.report import printable
-from mirror.settings import Settings, exceptions_file
+from mirror.settings import ALL, Settings, exceptions_file
 from store.records import AcceptedMissing
 from store.store import KeptTree, Store
 
-_CUT = 1000
-"""Formats name so many problems of one severity; of more it is not known what they are."""
 _SHOWN = 5
 
 
 def not_missing(settings: Settings, paths: Sequence[str]) -> list[str]:
-    """Those of ``paths`` that this sync did not find missing or wrong."""
-    if len(settings.named) >= _CUT:
+    """Those of ``paths`` that this sync did not find missing or wrong, as far as it can tell."""
+    if ALL in settings.named:
         return []
     return [path for path in paths if path not in settings.named]
 
@@ -29,7 +27,7 @@ def not_missing(settings: Settings, paths: Sequence[str]) -> list[str]:
 def slip_of_the_pen(settings: Settings, wrong: Sequence[str], repository: str) -> errors.UsageError:
     """The error for paths that were to be accepted and are not missing."""
     accepted = {row.path for row in settings.exceptions}
-    missing = sorted(settings.named - accepted - {"*"})
+    missing = sorted(settings.named - accepted)
     # What has the path's beginning cut off, or too much of it, is near as well.
     near = difflib.get_close_matches(wrong[0], missing, 1, 0.5) or [
         path for path in missing if path.endswith(f"/{wrong[0]}") or wrong[0].endswith(f"/{path}")
@@ -65,7 +63,7 @@ def there_again(store: Store, settings: Settings, tree: KeptTree) -> list[Accept
 
     One that is as it was before counts on: its signature, say, is not looked at again.
     """
-    if len(settings.named) >= _CUT:
+    if ALL in settings.named:
         return []
     previous = settings.previous
     old = None if previous is None else store.tree(previous.snapshot.tree)

@@ -32,6 +32,12 @@ def spec_of(repository: zone.Repository) -> Spec:
     )
 
 
+ALL = "*"
+"""Stands for paths that nobody names: there are more than are listed."""
+_LISTED = 1000
+"""Problems of one severity that a format lists."""
+
+
 def exceptions_file(exceptions: Sequence[AcceptedMissing]) -> bytes:
     """``.sluice/exceptions.json``; see ``manifests.formats.accepted``."""
     rows = [
@@ -91,6 +97,8 @@ class Settings:
         self.named.update(
             one.path for one in problems if one.path in known or one.severity is Severity.REQUIRED
         )
+        if len(problems) >= _LISTED:
+            self.named.add(ALL)
         return [
             Problem(
                 one.path,

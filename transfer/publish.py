@@ -12,6 +12,7 @@ Rules, for the newest accepted state table of a stream:
 - A rollback is sticky: a publication that an operator moved back stays until a
   snapshot arrives that the zone did not know when it was moved.
 - A late bundle never changes a publication.
+- What is live is published again where the store lost its derived metadata.
 - A repository that the state table no longer names keeps its last publication;
   status names it. Nothing is held for it.
 - A served name belongs to the stream that took it first.
@@ -24,7 +25,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from manifests.digest import Digest
-from manifests.errors import SluiceError, StoreError, TreeError
+from manifests.errors import BlobMissing, SluiceError, StoreError, TreeError
 from manifests.formats.base import Severity
 from manifests.state import Snapshot, StateRow
 from manifests.tree import parse
@@ -33,6 +34,7 @@ from store.adopted import let_go_adopted
 from store.ledger import ReadTransaction
 from store.records import Hold, Publication, StoredSnapshot
 from store.store import Store
+from store.verify import HOLD
 from transfer.arrivals import Checker, Deriver, Report, Signatures
 from transfer.changes import Fresh, inside_accounts, keep_account
 from transfer.ending import close, forget_snapshots, is_over, is_settled, let_go
@@ -185,7 +187,7 @@ class Publisher:
             if problems:
                 return self._problem_hold(row, [f"{p.path}: {p.what}" for p in problems])
             checked = bool(self.judges.signatures(row.format, name, row.tree))
-            overlay = self.judges.deriver(row.format, name, row.tree, live)
+            overlay = self._derive(row, name, live)
         except StoreError:
             raise
         except SluiceError as error:
@@ -200,8 +202,30 @@ class Publisher:
             row.serial,
             row.tree,
         ):
-            return True
+            return self._is_derived(tx, live) or not self._is_whole(row.tree)
         return live.rolled_back and row.serial <= rolled_past(tx, live.repository)
+
+    # What the store may have lost
+
+    def _derive(self, row: StateRow, name: str, live: Publication | None) -> Digest | None:
+        """The overlay, from the one before if that still can be read."""
+        try:
+            return self.judges.deriver(row.format, name, row.tree, live)
+        except BlobMissing:
+            if live is None:
+                raise
+            return self.judges.deriver(row.format, name, row.tree, None)
+
+    def _is_derived(self, tx: ReadTransaction, live: Publication) -> bool:
+        """Whether the derived metadata is here; all of it where `verify` found a damage."""
+        if live.overlay is None:
+            return True
+        if tx.hold(f"{HOLD}{live.stream}/{live.source_repository}") is None:
+            return self.store.blobs.has(live.overlay)
+        return self._is_whole(live.overlay)
+
+    def _is_whole(self, tree: Digest) -> bool:
+        return self.store.blobs.has(tree) and next(self.store.missing(tree), None) is None
 
     def _problem_hold(self, row: StateRow, problems: list[str]) -> Hold:
         first = problems[0] + (f" and {len(problems) - 1} more" if len(problems) > 1 else "")

@@ -67,7 +67,10 @@ def test_what_is_lost_of_the_store_is_told_beside_what_the_ledger_knows_and_come
     tmp_path: Path,
 ) -> None:
     upstream = Upstream(tmp_path / "vendor", {"a": b"a"})
-    out, inside = pair(tmp_path, {"tools": upstream})
+    jar = {f"org/x/one/1/one-1.{end}": end.encode() for end in ("jar", "module")}
+    out, inside = pair(tmp_path, {"tools": upstream, "jars": Upstream(tmp_path / "jars", jar)})
+    out.repositories["jars"]["format"] = "maven"
+    out.configure()
     inside.receive(*out.cycle())
     for zone, remedy in ((out, "`sluice sync` and"), (inside, "outside `sluice pack --full`")):
         blobs = zone.folder / "blobs"
@@ -93,6 +96,14 @@ def test_what_is_lost_of_the_store_is_told_beside_what_the_ledger_knows_and_come
         assert zone.status()["store"]["damage"] == []
         zone.sluice("verify")
     assert inside.content("tools") == upstream.files()
+    # What is derived inside comes in no bundle, but from what did.
+    with inside.store() as store, store.ledger.read() as tx:
+        overlay = next(live.overlay for live in tx.publications() if live.overlay)
+    (inside.folder / "blobs" / overlay[:2] / overlay).unlink()
+    assert "derived metadata of jars is lost" in inside.sluice("status", expect=1).out
+    inside.receive()
+    inside.sluice("verify")
+    assert "org/x/one/maven-metadata.xml" in (inside.content("jars") or {})
 
 
 def test_a_bundle_of_another_stream_is_called_that_and_where_it_lies(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ from manifests.bundle.tar import parse_header
 from manifests.digest import Digest, sha256_of
 from manifests.errors import MalformedManifest, NotCanonical, SluiceError, WrongVersion
 from manifests.state import StateRow, StateTable
+from tests.support.soaking import examples
 
 digests = st.binary(max_size=8).map(sha256_of)
 names = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,10}", fullmatch=True)
@@ -160,7 +161,7 @@ def _lay_out(lengths: list[int], plan: HeadPlan, part_size: int) -> list[list[Fr
 
 
 @given(sizes, st.integers(1, 3))
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 def test_parts_are_tar_files_within_their_size(lengths: list[int], stride: int) -> None:
     """Everything is placed once, nothing overlaps, and Python's own tar reads each part."""
     part_size, plan = 64 << 10, HeadPlan(16 << 10, stride)

@@ -206,7 +206,5 @@ class FileDrop(RuleBasedStateMachine):
 def test_any_interleaving_delivers_whole_files(examples: int) -> None:
     run_state_machine_as_test(
         FileDrop,
-        settings=settings(
-            max_examples=examples, stateful_step_count=40, deadline=None, derandomize=True
-        ),
+        settings=settings(max_examples=examples, stateful_step_count=40, deadline=None),
     )

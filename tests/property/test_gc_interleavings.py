@@ -31,6 +31,7 @@ from manifests.tree import Entry
 from store.gc import GRACE, collect
 from store.records import BundleRecord, PinKind, Publication, StoredSnapshot
 from store.store import KeptTree, Store
+from tests.support.soaking import examples
 
 NOON = datetime(2031, 5, 1, 12, 0, 0, tzinfo=UTC)
 bodies = st.lists(st.integers(0, 7), min_size=1, max_size=3, unique=True)
@@ -211,10 +212,9 @@ class Interleavings(RuleBasedStateMachine):
 
 
 Interleavings.TestCase.settings = settings(
-    max_examples=25,
+    max_examples=examples(25),
     stateful_step_count=25,
     deadline=None,
-    derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
 TestInterleavings = Interleavings.TestCase

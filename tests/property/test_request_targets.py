@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from manifests.errors import BadPath
 from manifests.tree import check_path
 from repo_server.target import parse_target
+from tests.support.soaking import examples
 
 _pieces = st.sampled_from(
     ["/", "..", ".", "%", "%2e", "%2E", "%2f", "%5c", "%00", "%25", "%ff", "a", "+", "~", "^", "\\",
@@ -26,7 +27,7 @@ def _good(text: str) -> bool:
 
 
 @given(st.lists(_pieces, max_size=12).map("".join))
-@settings(max_examples=1000, derandomize=True)
+@settings(max_examples=examples(1000))
 def test_no_target_leads_out_of_the_tree(raw: str) -> None:
     target = parse_target("/" + raw)
     if target is None:
@@ -38,7 +39,7 @@ def test_no_target_leads_out_of_the_tree(raw: str) -> None:
 
 
 @given(st.text(min_size=1, max_size=60).filter(_good), st.sampled_from(["", "/", "+~^", "%"]))
-@settings(max_examples=500, derandomize=True)
+@settings(max_examples=examples(500))
 def test_every_path_of_a_tree_has_its_url(path: str, safe: str) -> None:
     if safe == "%":
         url = "".join(f"%{byte:02x}" for byte in path.encode())  # everything escaped

@@ -19,6 +19,7 @@ from manifests.formats.bounded import inflate
 from manifests.formats.yum import primary, repomd, treeinfo, updateinfo
 from manifests.formats.yum.version import Evr, compare
 from tests.support.formats import Broken, MemoryBody, MemoryView, drive
+from tests.support.soaking import examples
 from tests.support.yumrepos import COMPRESS, Repo, Rpm
 
 WHOLE = Repo(
@@ -51,7 +52,7 @@ _WORDS = st.sampled_from(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.one_of(st.binary(max_size=300), damaged()))
 def test_readers_raise_only_our_errors(data: bytes) -> None:
     for reader in (
@@ -65,7 +66,7 @@ def test_readers_raise_only_our_errors(data: bytes) -> None:
             reader()
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(
     st.sampled_from(sorted(COMPRESS)),
     st.binary(max_size=200),
@@ -81,7 +82,7 @@ def test_decompression_raises_only_our_errors(
         exhaust(inflate(MemoryBody(packed[:at] + noise + packed[at:]).open(), where="x"))
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(200), suppress_health_check=[HealthCheck.too_slow])
 @given(damaged(), damaged(), st.binary(max_size=60))
 def test_whole_trees_raise_only_our_errors(one: bytes, two: bytes, info: bytes) -> None:
     yum = format_named("yum")
@@ -123,7 +124,7 @@ def rpm_says(pairs: list[tuple[str, str]]) -> list[int]:
     return [int(word) for word in done.stdout.split()]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.lists(st.tuples(VERSION, VERSION), min_size=50, max_size=100))
 def test_versions_order_as_in_rpm(pairs: list[tuple[str, str]]) -> None:
     pairs += [(a, a + suffix) for a, _ in pairs for suffix in ("~", "^", ".0", "a", "0")]

@@ -38,6 +38,7 @@ from store.records import Hold
 from store.store import Store
 from transfer.arrivals import Report
 from transfer.known import Known, keep_documents, record_bundle
+from transfer.missing import first_missing
 
 _LETTER = 1 << 20
 
@@ -165,10 +166,14 @@ class Admission:
         if isinstance(verdict, Accept):
             self.state = verdict.state
             report.accepted.append(known.name)
-            gap = [n for n in verdict.missing if not self._have(manifest.epoch, n)]
+            # Somebody with a key for every day may sign any sequence: no list of all before it.
+            have = {one.sequence for one in self.known.values() if one.epoch == manifest.epoch}
+            gap = first_missing(verdict.missing, have)
             report.missing += gap
             if gap:
-                tx.event("bundle.gap", manifest.stream, first=gap[0], last=gap[-1], count=len(gap))
+                last = next(n for n in reversed(verdict.missing) if n not in have)
+                count = len(verdict.missing) - sum(n in verdict.missing for n in have)
+                tx.event("bundle.gap", manifest.stream, first=gap[0], last=last, count=count)
             kind = "accepted"
         elif not isinstance(verdict, Held):
             report.late.append(known.name)
@@ -182,9 +187,6 @@ class Admission:
         )
         if manifest.orders:
             tx.event("orders.unknown", manifest.stream, count=len(manifest.orders))
-
-    def _have(self, epoch: int, sequence: int) -> bool:
-        return any(known.order == (epoch, sequence) for known in self.known.values())
 
     def _hold(self, tx: WriteTransaction, verdict: Held, known: Known, letter: str) -> None:
         reason = verdict.reason

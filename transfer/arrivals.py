@@ -73,7 +73,7 @@ class Report:
     """Bundles (``epoch/sequence``) that moved the stream on."""
     late: list[str] = field(default_factory=list)
     missing: list[int] = field(default_factory=list)
-    """Sequences that were jumped over and are not here."""
+    """Sequences that were jumped over and are not here, the first ones."""
     published: list[Publication] = field(default_factory=list)
     holds: list[Hold] = field(default_factory=list)
     bytes: int = 0

@@ -7,13 +7,15 @@ explains may be in a bundle whose index is not here, or in one that never came a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import Final
 
 from manifests.bundle import Index
 from manifests.digest import Digest
+from manifests.slip import MAX_MISSING
 from manifests.trust import TrustState
 from store.ledger import ReadTransaction
 from store.store import Store
@@ -21,6 +23,8 @@ from transfer.known import Known, PartState
 
 LISTED: Final = 50
 """Paths, problems and parts that a hold names; the rest is counted."""
+MOST_BUNDLES: Final = MAX_MISSING
+"""Bundles that are listed as missing, the oldest: a sequence may be any number."""
 _PER_PART: Final = 20
 _REMEMBERED: Final = 200_000
 """Blobs of lost parts that are held in memory; beyond, parts are named without their files."""
@@ -165,11 +169,16 @@ def newest_whole(tx: ReadTransaction, bundles: Iterable[Known], newest: Known) -
 
 
 def gaps(bundles: Iterable[Known], whole: Known | None, newest: Known) -> list[int]:
-    """Sequences between ``whole`` and ``newest`` of which nothing ever came."""
+    """Sequences between ``whole`` and ``newest`` of which nothing ever came, the first ones."""
     epoch, last = newest.order
     first = 1 if whole is None else whole.order[1] + 1
     have = {known.order[1] for known in bundles if known.order[0] == epoch}
-    return [number for number in range(first, last) if number not in have]
+    return first_missing(range(first, last), have)
+
+
+def first_missing(numbers: Iterable[int], have: Container[int]) -> list[int]:
+    """At most ``MOST_BUNDLES`` of ``numbers`` that are not in ``have``."""
+    return [*islice((number for number in numbers if number not in have), MOST_BUNDLES)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +189,7 @@ class Outstanding:
     whole: Known | None
     newest: Known | None
     bundles: tuple[tuple[int, tuple[int, ...]], ...]
-    """Sequence and parts; no parts: nothing of that bundle came. Sorted."""
+    """Sequence and parts; no parts: nothing of that bundle came. Sorted, the first ones."""
 
 
 def outstanding(tx: ReadTransaction, bundles: Sequence[Known], state: TrustState) -> Outstanding:
@@ -201,4 +210,6 @@ def outstanding(tx: ReadTransaction, bundles: Sequence[Known], state: TrustState
             parts = tx.parts(known.stream, known.epoch, number)
             lost = tuple(part.index for part in parts if part.state == PartState.MISSING)
             found += [(number, lost)] if lost else []
+        if len(found) == MOST_BUNDLES:
+            break
     return Outstanding(whole, newest, tuple(found))

@@ -29,6 +29,8 @@ from tests.support.crossing import NOW, Inside, Outside, reasons
 from tests.support.forge import forge, tree_text
 from transfer.admit import fork_key
 from transfer.arrivals import Report, Verdict
+from transfer.known import load_known
+from transfer.missing import MOST_BUNDLES, outstanding
 
 SMALL = {"a": b"some bytes", "b": b""}
 
@@ -529,6 +531,28 @@ def test_a_lying_size_in_a_tree_is_missing_content(tmp_path: Path) -> None:
     forge(out, inside.inbox / "part", [("base", text)], [b"four"])
     report = inside.receive()
     assert [(h.kind, h.detail["items"]) for h in report.holds] == [("incomplete", ["a"])]
+
+
+def test_a_sequence_beyond_all_counting_is_no_list_of_all_before_it(tmp_path: Path) -> None:
+    out, inside = zones(tmp_path)
+    text = tree_text(("a", b"here"), ("b", b"gone"))
+    last = 10**15
+    forge(
+        out, inside.inbox / "part", [("base", text)], [b"here"],
+        sequence=last, previous=sha256_of(b"before"),
+    )  # fmt: skip
+    report = inside.receive()
+    assert report.accepted == [f"1/{last}"]
+    assert report.missing == [*range(1, MOST_BUNDLES + 1)]
+    assert [h.kind for h in inside.receive().holds] == ["incomplete"]
+    with inside.store.ledger.read() as tx:
+        (gap,) = [event.detail for event in tx.events() if event.kind == "bundle.gap"]
+        assert gap == {"first": 1, "last": last - 1, "count": last - 1}
+        raw = tx.trust_state("hq")
+        assert raw is not None
+        known = [*load_known(inside.store, tx, "hq").values()]
+        found = outstanding(tx, known, TrustState.from_bytes(raw))
+    assert [number for number, _ in found.bundles] == report.missing
 
 
 def test_a_lying_tree_size_is_held(tmp_path: Path) -> None:

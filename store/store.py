@@ -79,6 +79,9 @@ class Store:
     ) -> Self:
         """Open the store in ``folder`` for writing, and make it if it is not there.
 
+        The ledger is made with it: beside blobs it was there, and an empty one in its place
+        would forget what was published, sent and accepted.
+
         Raises WrongVersion, LedgerDamaged, StoreBusy, ConfigError, StoreError.
         """
         files = files or Seam()
@@ -94,6 +97,7 @@ class Store:
             password=ledger_password,
             actor=actor,
             clock=clock,
+            make=not (folder / "blobs").exists(),
         )
         return cls(folder, files, LocalBlobs(folder / "blobs", files), ledger, reserve_free)
 

@@ -100,14 +100,19 @@ class Ledger:
         password: str = "",
         clock: Clock = utc_now,
         actor: str = "",
+        make: bool = True,
     ) -> Ledger:
-        """Open the ledger for writing, and make it if it is not there.
+        """Open the ledger for writing, and ``make`` it if it is not there.
 
         ``url`` is a file's path, ``sqlite:///PATH`` or ``postgresql://...``; ``actor`` is
-        who events are by, the system's user if empty. Raises WrongVersion, LedgerDamaged,
-        StoreBusy, ConfigError, StoreError.
+        who events are by, the system's user if empty. Raises WrongVersion, LedgerDamaged
+        (also when it is missing and not to be made), StoreBusy, ConfigError, StoreError.
         """
         address = address_of(url, password)
+        sqlite = address.get_backend_name() == "sqlite"
+        if sqlite and not make and not Path(address.database or "").exists():
+            # Opening would leave an empty file, which looks like a ledger.
+            raise _missing(address.render_as_string())
         engine = engine_of(address, read_only=False)
         ledger = cls(engine, files, clock, actor or _user(), address.render_as_string())
         try:
@@ -119,7 +124,7 @@ class Ledger:
                 # SQLite syncs names of journals, not the name of a database it made.
                 files.sync_dir(folder)
             with ledger._told(), ledger._begin(writes=True) as connection:
-                _make_or_check(connection, ledger.where)
+                _make_or_check(connection, ledger.where, make)
         except BaseException:
             engine.dispose()
             raise
@@ -279,12 +284,23 @@ class Ledger:
             refuse(error, self.where)
 
 
-def _make_or_check(connection: Connection, where: str) -> None:
+def _missing(where: str) -> LedgerDamaged:
+    return LedgerDamaged(
+        "the ledger of this store is not there",
+        where=where,
+        remedy="check `ledger` in zone.yaml; else restore it from a backup: nothing else knows"
+        " what was published, sent and accepted",
+    )
+
+
+def _make_or_check(connection: Connection, where: str, make: bool) -> None:
     tables = inspect(connection).get_table_names()
     if "meta" in tables:
         _check(connection, where)
         return
     _refuse_headless(tables, where)
+    if not make:
+        raise _missing(where)
     schema.metadata.create_all(connection)
     connection.execute(schema.meta.insert().values(key=_VERSION, value=str(schema.SCHEMA_VERSION)))
 

@@ -106,6 +106,22 @@ def test_what_is_lost_of_the_store_is_told_beside_what_the_ledger_knows_and_come
     assert "org/x/one/maven-metadata.xml" in (inside.content("jars") or {})
 
 
+def test_a_lost_ledger_is_told_and_no_empty_one_is_put_in_its_place(tmp_path: Path) -> None:
+    upstream = Upstream(tmp_path / "vendor", {"a": b"a"})
+    out, inside = pair(tmp_path, {"tools": upstream})
+    inside.receive(*out.cycle())
+    for zone in (out, inside):
+        ledger = zone.folder / "ledger.sqlite"
+        kept = ledger.rename(tmp_path / "kept")
+        for words in (["status"], ["verify"], ["sync"] if zone is out else ["receive", "--once"]):
+            said = zone.sluice(*words, expect=1).err
+            assert f"{ledger}: the ledger of this store is not there" in said
+            assert "restore it from a backup" in said
+        assert not ledger.exists()
+        kept.rename(ledger)
+        zone.sluice("status")
+
+
 def test_a_bundle_of_another_stream_is_called_that_and_where_it_lies(tmp_path: Path) -> None:
     upstream = Upstream(tmp_path / "vendor", {"a": b"a"})
     _, inside = pair(tmp_path, {"tools": upstream})

@@ -63,7 +63,10 @@ class Pair:
 
     def leaf(self) -> x509.Certificate:
         """The server's own certificate. Raises ValueError."""
-        return x509.load_pem_x509_certificates(self.cert.encode("ascii", "replace"))[0]
+        try:
+            return x509.load_pem_x509_certificates(self.cert.encode("ascii", "replace"))[0]
+        except x509.InvalidVersion as error:
+            raise ValueError(str(error)) from error
 
 
 @contextmanager
@@ -139,7 +142,12 @@ def _is_for(leaf: x509.Certificate, host: str) -> bool:
     """Whether clients take it for ``host`` (RFC 9525, section 6)."""
     try:
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
+    except (
+        x509.ExtensionNotFound,
+        x509.DuplicateExtension,
+        x509.UnsupportedGeneralNameType,
+        ValueError,  # one that cannot be parsed
+    ):
         return False
     try:
         return ip_address(host) in names.get_values_for_type(x509.IPAddress)

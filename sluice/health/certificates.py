@@ -67,7 +67,7 @@ def _ends(path: Path) -> datetime | str:
             return x509.load_pem_x509_certificate(file.read(_MAX)).not_valid_after_utc
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         return "is no certificate in PEM"
 
 

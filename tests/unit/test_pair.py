@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from manifests.errors import ConfigError
 from manifests.zone.served import ServerTls
 from repo_server.pair import certificate_warnings, read_pair
 from repo_server.renewal import Renewal
+from sluice.health.certificates import _ends
 from tests.support.certs import Authority, Pair
 
 NAME = "packages.example.org"
@@ -73,6 +75,28 @@ def test_what_cannot_be_used_is_refused_with_a_reason(authority: Authority, tmp_
         with pytest.raises(ConfigError, match=reason) as caught:
             read_pair(ServerTls(cert=cert, key=key))
         assert caught.value.remedy and caught.value.where
+
+
+def test_damage_within_a_certificate_is_told(tmp_path: Path) -> None:
+    key, good, cert = tmp_path / "key.pem", tmp_path / "good.pem", tmp_path / "damaged.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-keyout", key, "-out", good, "-subj", f"/CN={NAME}", "-days", "300"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    body = good.read_bytes().partition(b"-----END")[0].partition(b"E-----\n")[2]
+
+    def said(old: bytes, new: bytes) -> str:
+        data = base64.b64decode(body)
+        assert data.count(old) == 1
+        text = base64.encodebytes(data.replace(old, new)).decode()
+        cert.write_text(f"-----BEGIN CERTIFICATE-----\n{text}-----END CERTIFICATE-----\n")
+        return " ".join(certificate_warnings(ServerTls(cert=cert, key=key), URL, datetime.now(UTC)))
+
+    # A version that there is not; then an extension that OpenSSL lets pass.
+    assert "not a certificate" in said(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x0a")
+    assert _ends(cert) == "is no certificate in PEM"
+    assert f"not for {NAME}" in said(b"\x30\x03\x01\x01\xff", b"\x30\x03\x01\x01\x05")
 
 
 def test_status_warns_ahead_of_time(authority: Authority) -> None:

@@ -131,7 +131,7 @@ class Zones:
         return result
 
     @contextmanager
-    def serving(self, *, workers: int = 2, access_log: bool = False) -> Iterator[Serving]:
+    def serving(self, *, workers: int = 1, access_log: bool = False) -> Iterator[Serving]:
         """The inside's server on a free port."""
         with Serving(self.inside, workers=workers, access_log=access_log) as server:
             yield server
@@ -140,7 +140,7 @@ class Zones:
 class Serving:
     """``sluice -z ZONE serve``. Use as a context manager."""
 
-    def __init__(self, zone: Path, *, workers: int = 2, access_log: bool = False) -> None:
+    def __init__(self, zone: Path, *, workers: int = 1, access_log: bool = False) -> None:
         self.zone = zone
         self._words = ["--listen", "127.0.0.1:0", "--workers", str(workers)]
         if access_log:

@@ -26,9 +26,17 @@ def memory() -> Path | None:
     except OSError:
         return None
     [free] = [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")]
-    room = min(free, there.f_bavail * there.f_frsize)
+    room = min(free, there.f_bavail * there.f_frsize, _allowed())
     # Tests run programs that they make; containers often forbid that there.
     return None if room < _ROOM or there.f_flag & os.ST_NOEXEC else _MEMORY
+
+
+def _allowed() -> int:
+    """Bytes that a container may use, all in all; it sees the memory of the whole machine."""
+    try:
+        return int(Path("/sys/fs/cgroup/memory.max").read_text("ascii"))
+    except (OSError, ValueError):  # none, or "max"
+        return _ROOM
 
 
 @contextmanager

@@ -65,7 +65,8 @@ bench: system-bench
 soak: as-root system-test
 	@$(MAKE) --no-print-directory $(VENV)/.ready
 	$(BIN)/python -m pytest -m soak -n $(JOBS) --dist loadgroup --timeout 3600 $(ARGS)
-	$(BIN)/python -m pytest tests/property -n $(JOBS) --hypothesis-profile soak --timeout 3600 $(ARGS)
+	$(BIN)/python -m pytest tests/property -m "not soak" -n $(JOBS) \
+	    --hypothesis-profile soak --timeout 3600 $(ARGS)
 
 dist: system-demo
 	@$(MAKE) --no-print-directory $(VENV)/.ready

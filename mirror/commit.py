@@ -124,8 +124,8 @@ class Committer:
     def require_again(self, paths: Sequence[str]) -> None:
         """Take back that files were accepted as missing. Raises UsageError."""
         with self._store.ledger.write(self._actor) as tx:
+            known = tx.exceptions(self.name)
             for path in paths:
-                known = tx.exceptions(self.name)
                 if not tx.drop_exception(self.name, path):
                     raise no_exception(path, known)
                 tx.event("sync.missing-withdrawn", repository=self.name, path=path)
